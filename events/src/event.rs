@@ -1,0 +1,148 @@
+//! All events of all aggregates as one type, and how the log's rows become it.
+
+use cqrs_es::{Aggregate, DomainEvent};
+use serde::de::DeserializeOwned;
+
+use crate::{
+    Personal,
+    api_key::{ApiKey, ApiKeyEvent},
+    block::{Block, BlockEvent},
+    key_pair::{KeyPair, KeyPairEvent},
+    ledger::{Ledger, LedgerEvent},
+    license::{LicenseAggregate, LicenseEvent},
+    product::{ProductAggregate, ProductEvent},
+};
+
+/// An event of any aggregate.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Event {
+    Ledger(LedgerEvent),
+    KeyPair(KeyPairEvent),
+    ApiKey(ApiKeyEvent),
+    Block(BlockEvent),
+    Product(ProductEvent),
+    License(LicenseEvent),
+}
+
+/// Why a stored event could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum DecodeError {
+    #[error("unknown aggregate type {0:?}")]
+    AggregateType(String),
+    #[error("unknown version {version:?} of {event_type}")]
+    Version { event_type: String, version: String },
+    #[error("the payload is not a {event_type}")]
+    Payload {
+        event_type: String,
+        #[source]
+        source: serde_json::Error,
+    },
+    #[error("the row says {row}, its payload says {payload}")]
+    TypeMismatch { row: String, payload: String },
+}
+
+impl Event {
+    /// Reads a stored payload.
+    ///
+    /// # Errors
+    /// When the type or version is unknown, or the payload is not what its type says.
+    pub fn decode(aggregate_type: &str, event_type: &str, event_version: &str, payload: &str) -> Result<Self, DecodeError> {
+        fn read<E: DomainEvent + DeserializeOwned>(event_type: &str, event_version: &str, payload: &str) -> Result<E, DecodeError> {
+            let not_a_payload = |source| DecodeError::Payload { event_type: event_type.to_owned(), source };
+            let upcast = crate::upcast::upcast(event_type, event_version, payload).map_err(not_a_payload)?;
+            let (event_version, payload) = upcast.as_ref().map_or((event_version, payload), |(version, payload)| (version, payload));
+            let event: E = serde_json::from_str(payload).map_err(not_a_payload)?;
+            if event.event_type() != event_type {
+                return Err(DecodeError::TypeMismatch { row: event_type.to_owned(), payload: event.event_type() });
+            }
+            if event.event_version() != event_version {
+                return Err(DecodeError::Version { event_type: event_type.to_owned(), version: event_version.to_owned() });
+            }
+            Ok(event)
+        }
+        Ok(match aggregate_type {
+            LicenseAggregate::TYPE => Self::License(read(event_type, event_version, payload)?),
+            ProductAggregate::TYPE => Self::Product(read(event_type, event_version, payload)?),
+            ApiKey::TYPE => Self::ApiKey(read(event_type, event_version, payload)?),
+            Block::TYPE => Self::Block(read(event_type, event_version, payload)?),
+            KeyPair::TYPE => Self::KeyPair(read(event_type, event_version, payload)?),
+            Ledger::TYPE => Self::Ledger(read(event_type, event_version, payload)?),
+            other => return Err(DecodeError::AggregateType(other.to_owned())),
+        })
+    }
+
+    #[must_use]
+    pub fn aggregate_type(&self) -> &'static str {
+        match self {
+            Self::Ledger(_) => Ledger::TYPE,
+            Self::KeyPair(_) => KeyPair::TYPE,
+            Self::ApiKey(_) => ApiKey::TYPE,
+            Self::Block(_) => Block::TYPE,
+            Self::Product(_) => ProductAggregate::TYPE,
+            Self::License(_) => LicenseAggregate::TYPE,
+        }
+    }
+
+    #[must_use]
+    pub fn event_type(&self) -> &'static str {
+        match self {
+            Self::Ledger(event) => event.name(),
+            Self::KeyPair(event) => event.name(),
+            Self::ApiKey(event) => event.name(),
+            Self::Block(event) => event.name(),
+            Self::Product(event) => event.name(),
+            Self::License(event) => event.name(),
+        }
+    }
+
+    #[must_use]
+    pub fn event_version(&self) -> &'static str {
+        match self {
+            Self::Ledger(event) => event.version(),
+            Self::KeyPair(event) => event.version(),
+            Self::ApiKey(event) => event.version(),
+            Self::Block(event) => event.version(),
+            Self::Product(event) => event.version(),
+            Self::License(event) => event.version(),
+        }
+    }
+
+    /// The stored payload, canonical.
+    ///
+    /// # Errors
+    /// When personal data is still open.
+    pub fn payload(&self) -> Result<String, serde_json::Error> {
+        use crate::envelope::canonical_json as json;
+        match self {
+            Self::Ledger(event) => json(event),
+            Self::KeyPair(event) => json(event),
+            Self::ApiKey(event) => json(event),
+            Self::Block(event) => json(event),
+            Self::Product(event) => json(event),
+            Self::License(event) => json(event),
+        }
+    }
+
+    /// The event's personal part, where its type has one.
+    #[must_use]
+    pub fn personal(&self) -> Option<&Personal> {
+        match self {
+            Self::Ledger(_) | Self::KeyPair(_) => None,
+            Self::ApiKey(event) => Some(event.personal()),
+            Self::Block(event) => Some(event.personal()),
+            Self::Product(event) => Some(event.personal()),
+            Self::License(event) => Some(event.personal()),
+        }
+    }
+
+    /// As [`Self::personal`], to seal or open it in place.
+    pub fn personal_mut(&mut self) -> Option<&mut Personal> {
+        match self {
+            Self::Ledger(_) | Self::KeyPair(_) => None,
+            Self::ApiKey(event) => Some(event.personal_mut()),
+            Self::Block(event) => Some(event.personal_mut()),
+            Self::Product(event) => Some(event.personal_mut()),
+            Self::License(event) => Some(event.personal_mut()),
+        }
+    }
+}

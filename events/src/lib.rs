@@ -1,0 +1,25 @@
+//! The write side's rules, pure: one folder per aggregate with its commands, events, state and decisions.
+//!
+//! What must not enter: databases, HTTP, async runtimes, clocks, randomness, the environment. Time, numbers and random
+//! keys arrive in a command's [`Context`].
+
+pub mod api_key;
+pub mod block;
+mod context;
+mod domain;
+pub mod envelope;
+mod event;
+pub mod key_pair;
+pub mod ledger;
+pub mod license;
+pub mod personal;
+pub mod product;
+mod time;
+pub mod upcast;
+pub mod values;
+
+pub use context::{Context, Numbers};
+pub use envelope::{EventId, Leaf, Metadata, Recorded};
+pub use event::{DecodeError, Event};
+pub use personal::{Personal, PersonalData, Sealed, SubjectKind};
+pub use time::Timestamp;

@@ -1,0 +1,335 @@
+//! The decisions: state and command in, events and outcome out. Pure.
+
+use super::*;
+use crate::{Context, Personal, PersonalData, values::Identifier};
+
+/// The part of the state that a command needs: the license, the one activation of the identifier it names, the one
+/// meta entry of the key it names, and whether the product may be used.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct AtHand<'a> {
+    pub license: Option<&'a License>,
+    pub activation: Option<&'a Activation>,
+    pub meta: Option<&'a LicenseMeta>,
+    pub product_active: bool,
+}
+
+/// What a command that was not refused did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Done {
+    Created,
+    Assigned,
+    Activated,
+    AlreadyActive,
+    Deactivated,
+    AlreadyInactive,
+    Updated,
+    MetaSet { meta: i64 },
+    MetaDeleted,
+    RefusalRecorded,
+    Deleted,
+}
+
+/// A refusal can have an event too, so events stand beside the outcome.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Decision {
+    pub events: Vec<LicenseEvent>,
+    pub outcome: Result<Done, LicenseError>,
+}
+
+impl Decision {
+    fn done(done: Done, events: Vec<LicenseEvent>) -> Self {
+        Self { events, outcome: Ok(done) }
+    }
+
+    fn refused(error: LicenseError) -> Self {
+        Self { events: Vec::new(), outcome: Err(error) }
+    }
+}
+
+/// Decides a command. Never reads anything but its arguments.
+#[must_use]
+pub fn decide(at_hand: AtHand<'_>, command: &LicenseCommand, context: &Context) -> Decision {
+    let Some(license) = at_hand.license.filter(|license| !license.deleted) else {
+        return match command {
+            LicenseCommand::Create(create) => Decision::done(Done::Created, vec![created(create, context)]),
+            _ => Decision::refused(LicenseError::Unknown),
+        };
+    };
+    match command {
+        LicenseCommand::Create(_) => Decision::refused(LicenseError::Exists),
+        LicenseCommand::Assign { owner } => assign(license, owner, context),
+        LicenseCommand::Activate { identifier, post_url } => activate(license, at_hand, identifier.as_ref(), post_url.as_ref(), context),
+        LicenseCommand::Deactivate { identifier } => deactivate(license, at_hand, identifier.as_ref()),
+        LicenseCommand::Update(update) => Decision::done(Done::Updated, updated(license, update, context)),
+        LicenseCommand::CreateMeta { identifier, key, value } => set_meta(license, at_hand, identifier.as_ref(), key.as_ref(), value.as_ref(), true, context),
+        LicenseCommand::UpdateMeta { identifier, key, value } => set_meta(license, at_hand, identifier.as_ref(), key.as_ref(), value.as_ref(), false, context),
+        LicenseCommand::DeleteMeta { identifier, key } => delete_meta(license, at_hand, identifier.as_ref(), key.is_some(), context),
+        LicenseCommand::RecordRefusal { reason, identifier } => {
+            Decision::done(Done::RefusalRecorded, access_refused(license, *reason, identifier.as_ref(), context).into_iter().collect())
+        }
+        LicenseCommand::Delete => Decision::done(Done::Deleted, vec![LicenseEvent::LicenseDeleted(status_changed(license))]),
+    }
+}
+
+fn owner_data(owner: &Owner) -> Personal {
+    Personal::new(PersonalData { owner_name: owner.name.clone(), owner_email: owner.email.clone(), ..PersonalData::default() })
+}
+
+fn created(create: &CreateLicense, context: &Context) -> LicenseEvent {
+    // A key that is in use from the start counts from the given time, or from now.
+    let assigned_at = create.assigned_at.or((create.status == Status::Assigned).then_some(context.now));
+    LicenseEvent::LicenseCreated(LicenseCreated {
+        activation_limit: create.activation_limit,
+        assigned_at,
+        key: create.key.as_str().to_owned(),
+        license: context.next.license,
+        owner: create.owner.number,
+        personal: owner_data(&create.owner),
+        product: create.product,
+        status: create.status,
+        validity_days: create.validity_days,
+    })
+}
+
+fn assign(license: &License, owner: &Owner, context: &Context) -> Decision {
+    if license.status != Status::Available {
+        return Decision::refused(LicenseError::NotAvailable);
+    }
+    let with_owner = !owner.is_empty();
+    Decision::done(
+        Done::Assigned,
+        vec![LicenseEvent::LicenseAssigned(LicenseAssigned {
+            assigned_at: context.now,
+            from: license.status,
+            license: license.number,
+            owner: if with_owner { owner.number } else { license.owner },
+            personal: owner_data(owner),
+            product: license.product,
+            with_owner,
+        })],
+    )
+}
+
+/// The checks before an operation's own outcome; those that matter in a dispute leave an event.
+fn check_use(license: &License, at_hand: AtHand<'_>, identifier: Option<&Identifier>, context: &Context) -> Result<(), Decision> {
+    check_access(license, at_hand.product_active, context.now)
+        .and_then(|()| identifier.map(|_| ()).ok_or(LicenseError::IdentifierRequired))
+        .map_err(|error| Decision {
+            events: error.recorded_reason().and_then(|reason| access_refused(license, reason, identifier, context)).into_iter().collect(),
+            outcome: Err(error),
+        })
+}
+
+fn identifier_data(identifier: Option<&Identifier>, post_url: Option<&String>) -> Personal {
+    Personal::new(PersonalData { identifier: identifier.map(|text| text.as_str().to_owned()), post_url: post_url.cloned(), ..PersonalData::default() })
+}
+
+/// Whether this reason was recorded in this minute already.
+fn is_recorded(license: &License, bit: i64, context: &Context) -> bool {
+    license.refusal_minute == context.now.minute() && license.refusal_reasons & bit != 0
+}
+
+fn access_refused(license: &License, reason: AccessRefusal, identifier: Option<&Identifier>, context: &Context) -> Option<LicenseEvent> {
+    (!is_recorded(license, reason.bit(), context)).then(|| {
+        LicenseEvent::AccessRefused(AccessRefused { license: license.number, personal: identifier_data(identifier, None), reason })
+    })
+}
+
+fn activate(license: &License, at_hand: AtHand<'_>, identifier: Option<&Identifier>, post_url: Option<&String>, context: &Context) -> Decision {
+    if let Err(decision) = check_use(license, at_hand, identifier, context) {
+        return decision;
+    }
+    if at_hand.activation.is_some_and(|activation| license.is_active(activation)) {
+        return Decision::done(Done::AlreadyActive, Vec::new());
+    }
+    if license.activation_limit > 0 && license.active_count >= license.activation_limit {
+        let event = (!is_recorded(license, AccessRefusal::LIMIT_BIT, context)).then(|| {
+            LicenseEvent::ActivationRefused(ActivationRefused {
+                active: license.active_count,
+                license: license.number,
+                limit: license.activation_limit,
+                personal: identifier_data(identifier, None),
+            })
+        });
+        return Decision { events: event.into_iter().collect(), outcome: Err(LicenseError::LimitReached) };
+    }
+    Decision::done(
+        Done::Activated,
+        vec![LicenseEvent::LicenseActivated(LicenseActivated {
+            activation: at_hand.activation.map_or(context.next.activation, |activation| activation.number),
+            active: license.active_count + 1,
+            epoch: license.epoch,
+            license: license.number,
+            personal: identifier_data(identifier, post_url),
+        })],
+    )
+}
+
+/// A blocked or expired license can still be deactivated: the checks leave those two out.
+fn deactivate(license: &License, at_hand: AtHand<'_>, identifier: Option<&Identifier>) -> Decision {
+    if !at_hand.product_active {
+        return Decision::refused(LicenseError::ProductInactive);
+    }
+    if matches!(license.status, Status::Available | Status::Reserved) {
+        return Decision::refused(LicenseError::NotAssigned);
+    }
+    if identifier.is_none() {
+        return Decision::refused(LicenseError::IdentifierRequired);
+    }
+    let Some(activation) = at_hand.activation.filter(|activation| license.is_active(activation)) else {
+        return Decision::done(Done::AlreadyInactive, Vec::new());
+    };
+    Decision::done(
+        Done::Deactivated,
+        vec![LicenseEvent::LicenseDeactivated(LicenseDeactivated {
+            activation: activation.number,
+            active: license.active_count - 1,
+            license: license.number,
+            personal: Personal::None,
+        })],
+    )
+}
+
+fn status_changed(license: &License) -> StatusChanged {
+    StatusChanged { from: license.status, license: license.number, personal: Personal::None, product: license.product }
+}
+
+fn updated(license: &License, update: &UpdateLicense, context: &Context) -> Vec<LicenseEvent> {
+    let mut events = Vec::new();
+    let number = license.number;
+    if let Change::Set(to) = update.product
+        && to != license.product
+    {
+        events.push(LicenseEvent::LicenseProductChanged(LicenseProductChanged {
+            from: license.product,
+            license: number,
+            personal: Personal::None,
+            status: license.status,
+            to,
+        }));
+    }
+    let product = match update.product {
+        Change::Set(product) => product,
+        Change::Keep => license.product,
+    };
+    if let Change::Set(to) = update.activation_limit
+        && to != license.activation_limit
+    {
+        events.push(LicenseEvent::ActivationLimitChanged(ValueChanged { from: license.activation_limit, license: number, personal: Personal::None, to }));
+    }
+    if let Change::Set(to) = update.validity_days
+        && to != license.validity_days
+    {
+        events.push(LicenseEvent::ValidityChanged(ValueChanged { from: license.validity_days, license: number, personal: Personal::None, to }));
+    }
+    let status = match update.status {
+        Change::Set(status) if status != license.status => Some(status),
+        Change::Set(_) | Change::Keep => None,
+    };
+    if status == Some(Status::Available) {
+        events.push(LicenseEvent::LicenseMadeAvailable(StatusChanged { product, ..status_changed(license) }));
+        if license.active_count > 0 {
+            events.push(LicenseEvent::ActivationsEnded(ActivationsEnded {
+                ended: license.active_count,
+                epoch: license.epoch + 1,
+                license: number,
+                personal: Personal::None,
+            }));
+        }
+        if license.owner.is_some() || license.owner_name.is_some() || license.owner_email.is_some() {
+            events.push(LicenseEvent::OwnerCleared(OwnerCleared { license: number, personal: Personal::None }));
+        }
+        return events;
+    }
+    events.extend(owner_changed(license, &update.owner));
+    let assigned_at = match update.assigned_at {
+        Change::Set(at) => Some(at),
+        Change::Keep => None,
+    };
+    match status {
+        Some(Status::Assigned) => events.push(LicenseEvent::LicenseAssigned(LicenseAssigned {
+            // Unblocking is no new start: the time of assignment stays unless another is given.
+            assigned_at: assigned_at.or(license.assigned_at).unwrap_or(context.now),
+            from: license.status,
+            license: number,
+            owner: match &update.owner {
+                Change::Set(owner) => owner.number,
+                Change::Keep => license.owner,
+            },
+            personal: Personal::None,
+            product,
+            with_owner: false,
+        })),
+        Some(Status::Reserved) => events.push(LicenseEvent::LicenseReserved(StatusChanged { product, ..status_changed(license) })),
+        Some(Status::Blocked) => events.push(LicenseEvent::LicenseBlocked(StatusChanged { product, ..status_changed(license) })),
+        Some(Status::Available) | None => {}
+    }
+    if let Some(to) = assigned_at
+        && status != Some(Status::Assigned)
+        && license.assigned_at != Some(to)
+    {
+        events.push(LicenseEvent::AssignedAtChanged(AssignedAtChanged { from: license.assigned_at, license: number, personal: Personal::None, to }));
+    }
+    events
+}
+
+fn owner_changed(license: &License, owner: &Change<Owner>) -> Option<LicenseEvent> {
+    let Change::Set(owner) = owner else { return None };
+    let now = Owner { number: license.owner, name: license.owner_name.clone(), email: license.owner_email.clone() };
+    if *owner == now {
+        None
+    } else if owner.is_empty() {
+        Some(LicenseEvent::OwnerCleared(OwnerCleared { license: license.number, personal: Personal::None }))
+    } else {
+        Some(LicenseEvent::OwnerChanged(OwnerChanged { license: license.number, owner: owner.number, personal: owner_data(owner) }))
+    }
+}
+
+fn set_meta(
+    license: &License,
+    at_hand: AtHand<'_>,
+    identifier: Option<&Identifier>,
+    key: Option<&crate::values::MetaKey>,
+    value: Option<&String>,
+    create: bool,
+    context: &Context,
+) -> Decision {
+    if let Err(decision) = check_use(license, at_hand, identifier, context) {
+        return decision;
+    }
+    let Some(key) = key else { return Decision::refused(LicenseError::MetaKeyRequired) };
+    let Some(value) = value else { return Decision::refused(LicenseError::MetaValueRequired) };
+    let meta = match (at_hand.meta, create) {
+        (Some(_), true) => return Decision::refused(LicenseError::MetaExists),
+        (None, false) => return Decision::refused(LicenseError::MetaUnknown),
+        (None, true) => context.next.license_meta,
+        (Some(meta), false) => meta.number,
+    };
+    let set = LicenseMetaSet {
+        key: key.as_str().to_owned(),
+        license: license.number,
+        meta,
+        personal: Personal::new(PersonalData { value: Some(value.clone()), ..PersonalData::default() }),
+    };
+    let event = if create { LicenseEvent::LicenseMetaCreated(set) } else { LicenseEvent::LicenseMetaUpdated(set) };
+    Decision::done(Done::MetaSet { meta }, vec![event])
+}
+
+fn delete_meta(license: &License, at_hand: AtHand<'_>, identifier: Option<&Identifier>, has_key: bool, context: &Context) -> Decision {
+    if let Err(decision) = check_use(license, at_hand, identifier, context) {
+        return decision;
+    }
+    if !has_key {
+        return Decision::refused(LicenseError::MetaKeyRequired);
+    }
+    let Some(meta) = at_hand.meta else { return Decision::refused(LicenseError::MetaUnknown) };
+    Decision::done(
+        Done::MetaDeleted,
+        vec![LicenseEvent::LicenseMetaDeleted(LicenseMetaDeleted {
+            key: meta.key.clone(),
+            license: license.number,
+            meta: meta.number,
+            personal: Personal::None,
+        })],
+    )
+}

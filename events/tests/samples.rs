@@ -1,0 +1,206 @@
+//! Every version of every event ever stored has a sample in `samples/`, which is never edited. It must decode, and the
+//! current version must be written exactly so. A new event or version fails here until its sample is added.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use keyledger_events::{
+    Event, Personal, Sealed, SubjectKind, Timestamp, api_key::*, block::*, key_pair::*, ledger::*, license::*, product::*,
+};
+use uuid::Uuid;
+
+fn sealed() -> Personal {
+    Personal::Sealed(Sealed {
+        ciphertext: "c2VhbGVk".into(),
+        commitment: "Y29tbWl0bWVudA==".into(),
+        of: SubjectKind::Owner,
+        subject: Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_0001),
+    })
+}
+
+/// One of every event; the `match` makes the compiler ask for a new one.
+fn all() -> Vec<Event> {
+    let at = Timestamp(1_732_388_528_829_115);
+    let status = || StatusChanged { from: Status::Assigned, license: 1, personal: sealed(), product: 2 };
+    let changed = || ValueChanged { from: 1, license: 1, personal: sealed(), to: 5 };
+    let meta = || LicenseMetaSet { key: "colour".into(), license: 1, meta: 3, personal: sealed() };
+    let product_meta = || ProductMetaSet { key: "colour".into(), meta: 3, personal: sealed(), product: 2, value: "red".into() };
+    let license = [
+        LicenseEvent::LicenseCreated(LicenseCreated {
+            activation_limit: 3,
+            assigned_at: Some(at),
+            key: "3a343c8a-38fe-4b6e-ad77-2222222".into(),
+            license: 1,
+            owner: Some(4),
+            personal: sealed(),
+            product: 2,
+            status: Status::Assigned,
+            validity_days: 365,
+        }),
+        LicenseEvent::LicenseAssigned(LicenseAssigned {
+            assigned_at: at,
+            from: Status::Available,
+            license: 1,
+            owner: Some(4),
+            personal: sealed(),
+            product: 2,
+            with_owner: true,
+        }),
+        LicenseEvent::LicenseReserved(status()),
+        LicenseEvent::LicenseBlocked(status()),
+        LicenseEvent::LicenseMadeAvailable(status()),
+        LicenseEvent::OwnerChanged(OwnerChanged { license: 1, owner: Some(4), personal: sealed() }),
+        LicenseEvent::OwnerCleared(OwnerCleared { license: 1, personal: sealed() }),
+        LicenseEvent::ActivationLimitChanged(changed()),
+        LicenseEvent::ValidityChanged(changed()),
+        LicenseEvent::AssignedAtChanged(AssignedAtChanged { from: None, license: 1, personal: sealed(), to: at }),
+        LicenseEvent::LicenseProductChanged(LicenseProductChanged { from: 2, license: 1, personal: sealed(), status: Status::Assigned, to: 9 }),
+        LicenseEvent::LicenseActivated(LicenseActivated { activation: 6, active: 2, epoch: 0, license: 1, personal: sealed() }),
+        LicenseEvent::LicenseDeactivated(LicenseDeactivated { activation: 6, active: 1, license: 1, personal: sealed() }),
+        LicenseEvent::ActivationsEnded(ActivationsEnded { ended: 2, epoch: 1, license: 1, personal: sealed() }),
+        LicenseEvent::ActivationRefused(ActivationRefused { active: 3, license: 1, limit: 3, personal: sealed() }),
+        LicenseEvent::AccessRefused(AccessRefused { license: 1, personal: sealed(), reason: AccessRefusal::LicenseBlocked }),
+        LicenseEvent::LicenseMetaCreated(meta()),
+        LicenseEvent::LicenseMetaUpdated(meta()),
+        LicenseEvent::LicenseMetaDeleted(LicenseMetaDeleted { key: "colour".into(), license: 1, meta: 3, personal: sealed() }),
+        LicenseEvent::LicenseDeleted(status()),
+    ];
+    let product = [
+        ProductEvent::ProductCreated(ProductCreated {
+            description: "Desktop operating system".into(),
+            external_reference: "4444".into(),
+            key_pair: Some(2),
+            name: "Doors".into(),
+            personal: sealed(),
+            post_url: "https://vendor.example/receive".into(),
+            product: 2,
+            require_non_expired: true,
+            source: Source::Internal,
+            status: ProductStatus::Active,
+        }),
+        ProductEvent::ProductUpdated(ProductUpdated {
+            description: "Desktop operating system".into(),
+            external_reference: String::new(),
+            name: "Doors 2".into(),
+            personal: sealed(),
+            post_url: String::new(),
+            product: 2,
+            require_non_expired: false,
+            source: Source::Envato,
+            status: ProductStatus::Inactive,
+        }),
+        ProductEvent::ProductMetaCreated(product_meta()),
+        ProductEvent::ProductMetaUpdated(product_meta()),
+        ProductEvent::ProductMetaDeleted(ProductMetaDeleted { key: "colour".into(), meta: 3, personal: sealed(), product: 2 }),
+        ProductEvent::ProductDeleted(ProductDeleted { personal: sealed(), product: 2 }),
+    ];
+    let api_key = [
+        ApiKeyEvent::ApiKeyCreated(ApiKeyCreated {
+            allow_ips: vec!["192.0.2.0/24".into()],
+            api_key: 1,
+            bootstrap: false,
+            capabilities: vec!["verify".into(), "activate".into()],
+            expires_at: Some(at),
+            name: "shop".into(),
+            personal: sealed(),
+        }),
+        ApiKeyEvent::ApiKeyDisabled(ApiKeyDisabled { api_key: 1, personal: sealed() }),
+    ];
+    let block = [
+        BlockEvent::BlockAdded(BlockAdded { block: 1, kind: BlockKind::Identifier, personal: sealed() }),
+        BlockEvent::BlockRemoved(BlockRemoved { block: 1, personal: sealed() }),
+    ];
+    let key_pair = KeyPairEvent::KeyPairCreated(KeyPairCreated {
+        algorithm: "RSA-2048".into(),
+        key_pair: 2,
+        product: Some(2),
+        public_key: "-----BEGIN PUBLIC KEY-----\nMIIB\n-----END PUBLIC KEY-----\n".into(),
+    });
+    let ledger = LedgerEvent::LedgerCreated(LedgerCreated { format: "keyledger/1".into(), ledger_id: Uuid::from_u128(7) });
+    let mut events: Vec<Event> = Vec::new();
+    events.extend(license.map(Event::License));
+    events.extend(product.map(Event::Product));
+    events.extend(api_key.map(Event::ApiKey));
+    events.extend(block.map(Event::Block));
+    events.extend([Event::KeyPair(key_pair), Event::Ledger(ledger)]);
+    events
+}
+
+fn folder() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("samples")
+}
+
+/// `LicenseActivated` 1.0 is `license_activated.v1.json`; the aggregate's folder keeps them apart.
+fn file_name(event: &Event) -> String {
+    let mut name = String::new();
+    for letter in event.event_type().chars() {
+        if letter.is_uppercase() && !name.is_empty() {
+            name.push('_');
+        }
+        name.extend(letter.to_lowercase());
+    }
+    let major = event.event_version().split('.').next().unwrap();
+    format!("{}/{name}.v{major}.json", event.aggregate_type())
+}
+
+#[test]
+fn every_event_is_stored_as_its_sample() {
+    for event in all() {
+        let path = folder().join(file_name(&event));
+        let payload = event.payload().unwrap();
+        if std::env::var_os("KEYLEDGER_NEW_SAMPLES").is_some() && !path.exists() {
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(&path, format!("{payload}\n")).unwrap();
+        }
+        let sample = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        assert_eq!(payload, sample.trim_end(), "{} changed its stored form: that takes a new version", event.event_type());
+    }
+}
+
+#[test]
+fn every_sample_decodes() {
+    let mut types = BTreeSet::new();
+    for aggregate in std::fs::read_dir(folder()).unwrap() {
+        let aggregate = aggregate.unwrap().path();
+        for sample in std::fs::read_dir(&aggregate).unwrap() {
+            let path = sample.unwrap().path();
+            let text = std::fs::read_to_string(&path).unwrap();
+            let value: serde_json::Value = serde_json::from_str(&text).unwrap();
+            let event_type = value.as_object().unwrap().keys().next().unwrap().clone();
+            let aggregate_type = aggregate.file_name().unwrap().to_str().unwrap();
+            let major = path.file_stem().unwrap().to_str().unwrap().rsplit_once(".v").unwrap().1.to_owned();
+            let event = Event::decode(aggregate_type, &event_type, &format!("{major}.0"), text.trim_end())
+                .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+            types.insert(event.event_type());
+        }
+    }
+    let known: BTreeSet<&str> = all().iter().map(Event::event_type).collect();
+    assert_eq!(types, known);
+}
+
+#[test]
+fn every_event_type_is_among_the_samples() {
+    // The enums list their variants in `domain_event!`; the source is the list that can't be forgotten.
+    let sources = ["license/event.rs", "product/event.rs", "api_key/mod.rs", "block/mod.rs", "key_pair/mod.rs", "ledger/mod.rs"];
+    let mut declared = BTreeSet::new();
+    for source in sources {
+        let text = std::fs::read_to_string(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("src").join(source)).unwrap();
+        let (_, list) = text.split_once("domain_event!(").unwrap();
+        let (_, list) = list.split_once('{').unwrap();
+        let (list, _) = list.split_once('}').unwrap();
+        declared.extend(list.split(',').filter_map(|entry| entry.split_whitespace().next()).map(str::to_owned));
+    }
+    let sampled: BTreeSet<String> = all().iter().map(|event| event.event_type().to_owned()).collect();
+    assert_eq!(declared, sampled);
+}
+
+#[test]
+fn a_payload_of_another_type_or_version_is_refused() {
+    let event = all().remove(0);
+    let payload = event.payload().unwrap();
+    assert!(Event::decode("license", "LicenseDeleted", "1.0", &payload).is_err());
+    assert!(Event::decode("license", "LicenseCreated", "9.0", &payload).is_err());
+    assert!(Event::decode("product", "LicenseCreated", "1.0", &payload).is_err());
+    assert!(Event::decode("future", "LicenseCreated", "1.0", &payload).is_err());
+    assert!(Event::decode("license", "LicenseCreated", "1.0", "{").is_err());
+}

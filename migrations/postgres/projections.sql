@@ -1,0 +1,136 @@
+-- The projections' tables in their present shape. Nothing is lost when they are: a rebuild makes them afresh from the log.
+-- A rebuild fills such tables in a schema of its own beside the ones in use. Rows that are updated all the time have room
+-- on their page for the next version, so that no index is touched.
+
+CREATE TABLE counters (
+    id bigint PRIMARY KEY,
+    next_license bigint NOT NULL,
+    next_activation bigint NOT NULL,
+    next_license_meta bigint NOT NULL,
+    next_product bigint NOT NULL,
+    next_product_meta bigint NOT NULL,
+    next_owner bigint NOT NULL,
+    next_api_key bigint NOT NULL,
+    next_block bigint NOT NULL,
+    next_key_pair bigint NOT NULL,
+    access_changes bigint NOT NULL
+) WITH (fillfactor = 10);
+
+CREATE TABLE key_pair (
+    number bigint PRIMARY KEY,
+    id uuid NOT NULL,
+    sequence bigint NOT NULL,
+    product bigint,
+    algorithm text COLLATE "C" NOT NULL,
+    public_key text COLLATE "C" NOT NULL,
+    created_at timestamptz NOT NULL
+);
+
+CREATE TABLE api_key (
+    number bigint PRIMARY KEY,
+    id uuid NOT NULL,
+    sequence bigint NOT NULL,
+    name text COLLATE "C" NOT NULL,
+    capabilities text COLLATE "C" NOT NULL,
+    allow_ips text COLLATE "C" NOT NULL,
+    expires_at timestamptz,
+    bootstrap boolean NOT NULL,
+    disabled boolean NOT NULL,
+    created_at timestamptz NOT NULL
+);
+
+CREATE TABLE block (
+    number bigint PRIMARY KEY,
+    id uuid NOT NULL,
+    sequence bigint NOT NULL,
+    kind text COLLATE "C" NOT NULL,
+    value text COLLATE "C",
+    created_at timestamptz NOT NULL
+);
+
+CREATE TABLE product (
+    number bigint PRIMARY KEY,
+    id uuid NOT NULL,
+    sequence bigint NOT NULL,
+    source text COLLATE "C" NOT NULL,
+    name text COLLATE "C" NOT NULL,
+    description text COLLATE "C" NOT NULL,
+    external_reference text COLLATE "C" NOT NULL,
+    post_url text COLLATE "C" NOT NULL,
+    require_non_expired boolean NOT NULL,
+    status text COLLATE "C" NOT NULL,
+    key_pair bigint,
+    deleted boolean NOT NULL,
+    created_at timestamptz NOT NULL,
+    updated_at timestamptz NOT NULL
+);
+
+CREATE TABLE product_meta (
+    number bigint PRIMARY KEY,
+    product bigint NOT NULL,
+    meta_key text COLLATE "C" NOT NULL,
+    value text COLLATE "C" NOT NULL,
+    created_at timestamptz NOT NULL,
+    updated_at timestamptz NOT NULL
+);
+
+CREATE TABLE license_count (
+    product bigint PRIMARY KEY,
+    available bigint NOT NULL,
+    assigned bigint NOT NULL,
+    reserved bigint NOT NULL,
+    blocked bigint NOT NULL
+) WITH (fillfactor = 50);
+
+CREATE TABLE license (
+    number bigint PRIMARY KEY,
+    id uuid NOT NULL,
+    sequence bigint NOT NULL,
+    license_key text COLLATE "C" NOT NULL,
+    product bigint NOT NULL,
+    status text COLLATE "C" NOT NULL,
+    activation_limit bigint NOT NULL,
+    validity_days bigint NOT NULL,
+    assigned_at timestamptz,
+    owner bigint,
+    owner_name text COLLATE "C",
+    owner_email text COLLATE "C",
+    active_count bigint NOT NULL,
+    epoch bigint NOT NULL,
+    refusal_minute bigint NOT NULL,
+    refusal_reasons bigint NOT NULL,
+    deleted boolean NOT NULL,
+    created_at timestamptz NOT NULL,
+    updated_at timestamptz NOT NULL
+) WITH (fillfactor = 80);
+
+CREATE TABLE activation (
+    number bigint PRIMARY KEY,
+    license bigint NOT NULL,
+    identifier text COLLATE "C",
+    post_url text COLLATE "C",
+    active boolean NOT NULL,
+    epoch bigint NOT NULL,
+    activated_at timestamptz NOT NULL,
+    deactivated_at timestamptz
+) WITH (fillfactor = 80);
+
+CREATE TABLE license_meta (
+    number bigint PRIMARY KEY,
+    license bigint NOT NULL,
+    meta_key text COLLATE "C" NOT NULL,
+    value text COLLATE "C",
+    created_at timestamptz NOT NULL,
+    updated_at timestamptz NOT NULL
+);
+
+-- indexes: made last by a rebuild, once the rows are there
+
+CREATE UNIQUE INDEX license_by_key ON license (license_key) WHERE NOT deleted;
+CREATE INDEX license_by_product ON license (product, status, number) WHERE NOT deleted;
+CREATE INDEX license_by_owner_email ON license (owner_email) WHERE owner_email IS NOT NULL;
+CREATE UNIQUE INDEX activation_by_identifier ON activation (license, identifier);
+CREATE UNIQUE INDEX license_meta_by_key ON license_meta (license, meta_key);
+CREATE UNIQUE INDEX product_meta_by_key ON product_meta (product, meta_key);
+CREATE UNIQUE INDEX block_by_value ON block (kind, value);
+CREATE INDEX key_pair_by_product ON key_pair (product);

@@ -1,0 +1,136 @@
+-- The projections' tables in their present shape. Nothing is lost when they are: a rebuild makes them afresh from the log.
+-- A rebuild fills tables whose names end in {suffix} beside the ones in use; index names, which are global here, end in
+-- {generation}, which alternates.
+
+CREATE TABLE counters{suffix} (
+    id INTEGER PRIMARY KEY,
+    next_license INTEGER NOT NULL,
+    next_activation INTEGER NOT NULL,
+    next_license_meta INTEGER NOT NULL,
+    next_product INTEGER NOT NULL,
+    next_product_meta INTEGER NOT NULL,
+    next_owner INTEGER NOT NULL,
+    next_api_key INTEGER NOT NULL,
+    next_block INTEGER NOT NULL,
+    next_key_pair INTEGER NOT NULL,
+    access_changes INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE key_pair{suffix} (
+    number INTEGER PRIMARY KEY,
+    id BLOB NOT NULL,
+    sequence INTEGER NOT NULL,
+    product INTEGER,
+    algorithm TEXT NOT NULL,
+    public_key TEXT NOT NULL,
+    created_at INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE api_key{suffix} (
+    number INTEGER PRIMARY KEY,
+    id BLOB NOT NULL,
+    sequence INTEGER NOT NULL,
+    name TEXT NOT NULL,
+    capabilities TEXT NOT NULL,
+    allow_ips TEXT NOT NULL,
+    expires_at INTEGER,
+    bootstrap INTEGER NOT NULL,
+    disabled INTEGER NOT NULL,
+    created_at INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE block{suffix} (
+    number INTEGER PRIMARY KEY,
+    id BLOB NOT NULL,
+    sequence INTEGER NOT NULL,
+    kind TEXT NOT NULL,
+    value TEXT,
+    created_at INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE product{suffix} (
+    number INTEGER PRIMARY KEY,
+    id BLOB NOT NULL,
+    sequence INTEGER NOT NULL,
+    source TEXT NOT NULL,
+    name TEXT NOT NULL,
+    description TEXT NOT NULL,
+    external_reference TEXT NOT NULL,
+    post_url TEXT NOT NULL,
+    require_non_expired INTEGER NOT NULL,
+    status TEXT NOT NULL,
+    key_pair INTEGER,
+    deleted INTEGER NOT NULL,
+    created_at INTEGER NOT NULL,
+    updated_at INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE product_meta{suffix} (
+    number INTEGER PRIMARY KEY,
+    product INTEGER NOT NULL,
+    meta_key TEXT NOT NULL,
+    value TEXT NOT NULL,
+    created_at INTEGER NOT NULL,
+    updated_at INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE license_count{suffix} (
+    product INTEGER PRIMARY KEY,
+    available INTEGER NOT NULL,
+    assigned INTEGER NOT NULL,
+    reserved INTEGER NOT NULL,
+    blocked INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE license{suffix} (
+    number INTEGER PRIMARY KEY,
+    id BLOB NOT NULL,
+    sequence INTEGER NOT NULL,
+    license_key TEXT NOT NULL,
+    product INTEGER NOT NULL,
+    status TEXT NOT NULL,
+    activation_limit INTEGER NOT NULL,
+    validity_days INTEGER NOT NULL,
+    assigned_at INTEGER,
+    owner INTEGER,
+    owner_name TEXT,
+    owner_email TEXT,
+    active_count INTEGER NOT NULL,
+    epoch INTEGER NOT NULL,
+    refusal_minute INTEGER NOT NULL,
+    refusal_reasons INTEGER NOT NULL,
+    deleted INTEGER NOT NULL,
+    created_at INTEGER NOT NULL,
+    updated_at INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE activation{suffix} (
+    number INTEGER PRIMARY KEY,
+    license INTEGER NOT NULL,
+    identifier TEXT,
+    post_url TEXT,
+    active INTEGER NOT NULL,
+    epoch INTEGER NOT NULL,
+    activated_at INTEGER NOT NULL,
+    deactivated_at INTEGER
+) STRICT;
+
+CREATE TABLE license_meta{suffix} (
+    number INTEGER PRIMARY KEY,
+    license INTEGER NOT NULL,
+    meta_key TEXT NOT NULL,
+    value TEXT,
+    created_at INTEGER NOT NULL,
+    updated_at INTEGER NOT NULL
+) STRICT;
+
+-- indexes: made last by a rebuild, once the rows are there
+
+CREATE UNIQUE INDEX license_by_key{generation} ON license{suffix} (license_key) WHERE NOT deleted;
+CREATE INDEX license_by_product{generation} ON license{suffix} (product, status, number) WHERE NOT deleted;
+CREATE INDEX license_by_owner_email{generation} ON license{suffix} (owner_email) WHERE owner_email IS NOT NULL;
+CREATE UNIQUE INDEX activation_by_identifier{generation} ON activation{suffix} (license, identifier);
+CREATE UNIQUE INDEX license_meta_by_key{generation} ON license_meta{suffix} (license, meta_key);
+CREATE UNIQUE INDEX product_meta_by_key{generation} ON product_meta{suffix} (product, meta_key);
+CREATE UNIQUE INDEX block_by_value{generation} ON block{suffix} (kind, value);
+CREATE INDEX key_pair_by_product{generation} ON key_pair{suffix} (product);

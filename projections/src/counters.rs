@@ -1,0 +1,139 @@
+//! One row: the number that each kind of thing gets next, and how often keys and blocks changed (so that a server
+//! notices with one look that its cached ones are old).
+
+use keyledger_events::{Event, Numbers, Recorded, license::LicenseEvent, product::ProductEvent};
+
+use crate::{Column, ColumnType as Type, FoldError, ReadError, Value, Values};
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CountersRow {
+    pub next: Numbers,
+    pub access_changes: i64,
+}
+
+impl CountersRow {
+    pub const COLUMNS: &'static [Column] = &[
+        Column { name: "id", ty: Type::Int },
+        Column { name: "next_license", ty: Type::Int },
+        Column { name: "next_activation", ty: Type::Int },
+        Column { name: "next_license_meta", ty: Type::Int },
+        Column { name: "next_product", ty: Type::Int },
+        Column { name: "next_product_meta", ty: Type::Int },
+        Column { name: "next_owner", ty: Type::Int },
+        Column { name: "next_api_key", ty: Type::Int },
+        Column { name: "next_block", ty: Type::Int },
+        Column { name: "next_key_pair", ty: Type::Int },
+        Column { name: "access_changes", ty: Type::Int },
+    ];
+
+    #[must_use]
+    pub fn number(&self) -> i64 {
+        1
+    }
+
+    #[must_use]
+    pub fn values(&self) -> Vec<Value> {
+        let next = &self.next;
+        vec![
+            1.into(),
+            next.license.into(),
+            next.activation.into(),
+            next.license_meta.into(),
+            next.product.into(),
+            next.product_meta.into(),
+            next.owner.into(),
+            next.api_key.into(),
+            next.block.into(),
+            next.key_pair.into(),
+            self.access_changes.into(),
+        ]
+    }
+
+    /// # Errors
+    /// When a column holds what it can't.
+    pub fn read(values: &mut Values) -> Result<Self, ReadError> {
+        values.int()?;
+        let next = Numbers {
+            license: values.int()?,
+            activation: values.int()?,
+            license_meta: values.int()?,
+            product: values.int()?,
+            product_meta: values.int()?,
+            owner: values.int()?,
+            api_key: values.int()?,
+            block: values.int()?,
+            key_pair: values.int()?,
+        };
+        Ok(Self { next, access_changes: values.int()? })
+    }
+
+    /// # Errors
+    /// Never; the signature is every projection's.
+    pub fn fold(_: i64, row: Option<Self>, recorded: &Recorded) -> Result<Option<Self>, FoldError> {
+        fn used(next: &mut i64, number: i64) {
+            *next = (*next).max(number + 1);
+        }
+        let mut row = row.unwrap_or_default();
+        let next = &mut row.next;
+        match &recorded.event {
+            Event::Ledger(_) => {}
+            Event::KeyPair(keyledger_events::key_pair::KeyPairEvent::KeyPairCreated(event)) => used(&mut next.key_pair, event.key_pair),
+            Event::ApiKey(event) => {
+                row.access_changes += 1;
+                if let keyledger_events::api_key::ApiKeyEvent::ApiKeyCreated(event) = event {
+                    used(&mut next.api_key, event.api_key);
+                }
+            }
+            Event::Block(event) => {
+                row.access_changes += 1;
+                if let keyledger_events::block::BlockEvent::BlockAdded(event) = event {
+                    used(&mut next.block, event.block);
+                }
+            }
+            Event::Product(event) => match event {
+                ProductEvent::ProductCreated(event) => used(&mut next.product, event.product),
+                ProductEvent::ProductMetaCreated(event) => used(&mut next.product_meta, event.meta),
+                ProductEvent::ProductUpdated(_)
+                | ProductEvent::ProductMetaUpdated(_)
+                | ProductEvent::ProductMetaDeleted(_)
+                | ProductEvent::ProductDeleted(_) => {}
+            },
+            Event::License(event) => {
+                match event {
+                    LicenseEvent::LicenseCreated(event) => {
+                        used(&mut next.license, event.license);
+                        event.owner
+                    }
+                    LicenseEvent::LicenseAssigned(event) => event.owner,
+                    LicenseEvent::OwnerChanged(event) => event.owner,
+                    LicenseEvent::LicenseActivated(event) => {
+                        used(&mut next.activation, event.activation);
+                        None
+                    }
+                    LicenseEvent::LicenseMetaCreated(event) => {
+                        used(&mut next.license_meta, event.meta);
+                        None
+                    }
+                    LicenseEvent::LicenseReserved(_)
+                    | LicenseEvent::LicenseBlocked(_)
+                    | LicenseEvent::LicenseMadeAvailable(_)
+                    | LicenseEvent::OwnerCleared(_)
+                    | LicenseEvent::ActivationLimitChanged(_)
+                    | LicenseEvent::ValidityChanged(_)
+                    | LicenseEvent::AssignedAtChanged(_)
+                    | LicenseEvent::LicenseProductChanged(_)
+                    | LicenseEvent::LicenseDeactivated(_)
+                    | LicenseEvent::ActivationsEnded(_)
+                    | LicenseEvent::ActivationRefused(_)
+                    | LicenseEvent::AccessRefused(_)
+                    | LicenseEvent::LicenseMetaUpdated(_)
+                    | LicenseEvent::LicenseMetaDeleted(_)
+                    | LicenseEvent::LicenseDeleted(_) => None,
+                }
+                .into_iter()
+                .for_each(|owner| used(&mut next.owner, owner));
+            }
+        }
+        Ok(Some(row))
+    }
+}

@@ -1,0 +1,29 @@
+//! The read side, pure: recorded events in, rows out. One file per projection; [`registry`] lists them.
+//!
+//! What must not enter: databases, HTTP, async runtimes, clocks. A row says what its columns are; the stores write it.
+
+mod activation;
+mod api_key;
+mod block;
+mod counters;
+mod key_pair;
+mod license;
+mod license_count;
+mod license_meta;
+mod product;
+mod product_meta;
+pub mod registry;
+mod row;
+
+pub use activation::ActivationRow;
+pub use api_key::ApiKeyRow;
+pub use block::BlockRow;
+pub use counters::CountersRow;
+pub use key_pair::KeyPairRow;
+pub use license::LicenseRow;
+pub use license_count::LicenseCountRow;
+pub use license_meta::LicenseMetaRow;
+pub use product::ProductRow;
+pub use product_meta::ProductMetaRow;
+pub use registry::{Row, RowKey, Table, fold, touches};
+pub use row::{Column, ColumnType, FoldError, ReadError, Value, Values};

@@ -1,0 +1,88 @@
+//! The command line. Results go to standard output, everything else to standard error.
+
+mod access;
+mod check;
+mod demo;
+mod serve;
+mod store;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use tracing_subscriber::EnvFilter;
+
+pub use store::StoreArgs;
+
+/// How often a worker thread looks for new input between two tasks. The default of 61 makes a request that needs no
+/// signature wait for up to 61 signatures.
+const EVENT_INTERVAL: u32 = 4;
+
+/// A license server whose source of truth is a signed, tamper-evident event ledger.
+#[derive(Debug, Parser)]
+#[command(name = "keyledger", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Walk through the life of a license on a throw-away ledger, then serve it.
+    Demo(demo::DemoArgs),
+    /// Serve the ledger over HTTP.
+    Serve(serve::ServeArgs),
+    /// Make, list and disable API keys; works beside a running server.
+    #[command(subcommand)]
+    ApiKey(access::ApiKeyCommand),
+    /// Add to, remove from and list the block list; works beside a running server.
+    #[command(subcommand)]
+    Block(access::BlockCommand),
+    /// Print the public key that signs: the global one, or a product's.
+    PublicKey(check::PublicKeyArgs),
+    /// Check the log against its hashes, and the projections against the log.
+    Verify(check::VerifyArgs),
+    /// Fold the log into fresh projections and swap them with those in use.
+    Rebuild(check::RebuildArgs),
+}
+
+/// What a command that failed says.
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+/// Runs the program.
+#[must_use]
+pub fn run() -> ExitCode {
+    let cli = Cli::parse();
+    let filter = EnvFilter::try_from_env("KEYLEDGER_LOG").unwrap_or_else(|_| EnvFilter::new(default_level(&cli.command)));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().event_interval(EVENT_INTERVAL).build();
+    let result = match runtime {
+        Ok(runtime) => runtime.block_on(dispatch(cli.command)),
+        Err(error) => Err(error.into()),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("keyledger: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn default_level(command: &Command) -> &'static str {
+    match command {
+        Command::Serve(_) => "info",
+        Command::Demo(_) | Command::ApiKey(_) | Command::Block(_) | Command::PublicKey(_) | Command::Verify(_) | Command::Rebuild(_) => "warn",
+    }
+}
+
+async fn dispatch(command: Command) -> Result<(), Failure> {
+    match command {
+        Command::Demo(args) => demo::run(args).await,
+        Command::Serve(args) => serve::run(args).await,
+        Command::ApiKey(command) => access::api_key(command).await,
+        Command::Block(command) => access::block(command).await,
+        Command::PublicKey(args) => check::public_key(args).await,
+        Command::Verify(args) => check::verify(args).await,
+        Command::Rebuild(args) => check::rebuild(args).await,
+    }
+}

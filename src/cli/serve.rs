@@ -1,0 +1,138 @@
+//! `keyledger serve`.
+
+use std::fs::{File, TryLockError};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Args;
+use ipnet::IpNet;
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::{Failure, StoreArgs};
+use crate::{
+    access::parse_network,
+    app::{App, HttpConfig},
+    clock::Clock,
+    http,
+    ledger::Options,
+};
+
+/// A shorter bootstrap key could be guessed.
+const BOOTSTRAP_KEY_CHARS_MIN: usize = 16;
+/// How long the executor may take to finish what is queued when the server stops.
+const CLOSE_PATIENCE: Duration = Duration::from_secs(60);
+/// How often the metrics' histograms are condensed.
+const METRICS_UPKEEP_EVERY: Duration = Duration::from_secs(5);
+
+#[derive(Debug, Args)]
+pub struct ServeArgs {
+    /// Address to listen on.
+    #[arg(long, env = "KEYLEDGER_LISTEN", default_value = "127.0.0.1:8080", value_name = "ADDRESS")]
+    listen: SocketAddr,
+    #[command(flatten)]
+    store: StoreArgs,
+    /// Under which URL clients reach this server.
+    #[arg(long, env = "KEYLEDGER_PUBLIC_URL", value_name = "URL")]
+    public_url: Option<String>,
+    /// Proxy whose X-Forwarded-For is believed; may be given several times.
+    #[arg(long, env = "KEYLEDGER_TRUSTED_PROXY", value_delimiter = ',', value_parser = network, value_name = "CIDR")]
+    trusted_proxy: Vec<IpNet>,
+    /// An API key with every capability that shall exist; one of an earlier value is disabled.
+    #[arg(long, env = "KEYLEDGER_BOOTSTRAP_API_KEY", hide_env_values = true, value_name = "KEY")]
+    bootstrap_api_key: Option<String>,
+}
+
+fn network(text: &str) -> Result<IpNet, String> {
+    parse_network(text).ok_or_else(|| "expected an address or a network such as 10.0.0.0/8".to_owned())
+}
+
+pub async fn run(args: ServeArgs) -> Result<(), Failure> {
+    let bootstrap = args.bootstrap_api_key.as_deref().map(str::trim).filter(|key| !key.is_empty());
+    if bootstrap.is_some_and(|key| key.chars().count() < BOOTSTRAP_KEY_CHARS_MIN) {
+        return Err(format!("KEYLEDGER_BOOTSTRAP_API_KEY must have {BOOTSTRAP_KEY_CHARS_MIN} characters or more").into());
+    }
+    let metrics = install_metrics()?;
+    // Before anything else is touched: a second server must not even open the ledger.
+    let _lock = match &args.store.database_url {
+        None => Some(lock(&args.store.data_dir)?),
+        Some(_) => None,
+    };
+    let clock = Clock::default();
+    let ledger = args.store.open(Options { clock: clock.clone(), rebuild_older: true }, true).await?;
+    if let Some(key) = bootstrap {
+        ledger.bootstrap_api_key(key).await?;
+    }
+    let listener = TcpListener::bind(args.listen).await.map_err(|error| format!("cannot listen on {}: {error}", args.listen))?;
+    let address = listener.local_addr()?;
+    let config = HttpConfig { trusted_proxies: args.trusted_proxy, public_url: args.public_url };
+    let app = Arc::new(App::new(ledger.clone(), clock, config, Some(metrics.clone())).await?);
+    tokio::spawn(async move {
+        loop {
+            tokio::time::sleep(METRICS_UPKEEP_EVERY).await;
+            metrics.run_upkeep();
+        }
+    });
+    println!("keyledger listening on http://{address}");
+    tracing::info!(%address, backend = ledger.store().backend(), "serving");
+
+    let asked_to_stop = asked_to_stop()?;
+    let watched = ledger.clone();
+    let shutdown = async move {
+        tokio::select! {
+            () = asked_to_stop => {}
+            // Without its executor a server would only say no; whoever runs it starts a new one.
+            () = watched.stopped() => tracing::error!("the executor has stopped; the server ends"),
+        }
+    };
+    http::serve(listener, app, shutdown).await?;
+    let executor_ended_by_itself = ledger.close(Duration::ZERO).await;
+    if executor_ended_by_itself {
+        return Err("the executor stopped because of a defect; see the log".into());
+    }
+    if !ledger.close(CLOSE_PATIENCE).await {
+        return Err("what was queued could not be finished in time".into());
+    }
+    tracing::info!("stopped; everything acknowledged is on disk");
+    Ok(())
+}
+
+/// Resolves at SIGTERM or SIGINT; those signals end the process no more by themselves from here on.
+///
+/// # Errors
+/// When the signals can't be caught.
+pub(super) fn asked_to_stop() -> std::io::Result<impl Future<Output = ()> + Send> {
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
+}
+
+/// Refuses a second server on one data folder. The lock ends with the process, however it ends.
+fn lock(data_dir: &Path) -> Result<File, Failure> {
+    std::fs::create_dir_all(data_dir).map_err(|error| format!("cannot make the data folder {}: {error}", data_dir.display()))?;
+    let path = data_dir.join("serve.lock");
+    let file = File::options().create(true).truncate(false).write(true).open(&path).map_err(|error| format!("cannot open {}: {error}", path.display()))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => {
+            Err(format!("another keyledger serve is using the data folder {}; an embedded ledger has one server", data_dir.display()).into())
+        }
+        Err(TryLockError::Error(error)) => Err(format!("cannot lock {}: {error}", path.display()).into()),
+    }
+}
+
+fn install_metrics() -> Result<PrometheusHandle, Failure> {
+    const SECONDS: &[f64] = &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0];
+    const COUNTS: &[f64] = &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1_000.0, 10_000.0];
+    Ok(PrometheusBuilder::new()
+        .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), SECONDS)?
+        .set_buckets_for_metric(Matcher::Prefix("keyledger_commit_batch".to_owned()), COUNTS)?
+        .install_recorder()?)
+}

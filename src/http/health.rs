@@ -1,0 +1,46 @@
+//! What watches the service. Nothing here is signed, so nothing here waits for a signature.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::http::{HeaderValue, StatusCode};
+
+use super::endpoint::Plain;
+use crate::app::App;
+
+/// How long the database may take to say that it is there.
+const READY_WITHIN: Duration = Duration::from_secs(2);
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const PROMETHEUS: HeaderValue = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+
+/// The process answers.
+pub async fn live(_: Arc<App>) -> Plain {
+    json(StatusCode::OK, "live")
+}
+
+/// Commands can be executed. Why not is for the log: it may name hosts and files.
+pub async fn ready(app: Arc<App>) -> Plain {
+    let checked = tokio::time::timeout(READY_WITHIN, app.ledger.is_ready()).await;
+    match checked.unwrap_or_else(|_| Err("the database does not answer".to_owned())) {
+        Ok(()) => json(StatusCode::OK, "ready"),
+        Err(reason) => {
+            tracing::warn!(reason, "not ready");
+            json(StatusCode::SERVICE_UNAVAILABLE, "unavailable")
+        }
+    }
+}
+
+fn json(status: StatusCode, word: &str) -> Plain {
+    Plain { status, content_type: JSON, body: format!(r#"{{"status":"{word}"}}"#) }
+}
+
+/// All metrics in Prometheus' text form; what is a state rather than an event is read now.
+#[expect(clippy::cast_precision_loss, reason = "a gauge is a float; both are far below 2^53")]
+pub async fn metrics(app: Arc<App>) -> Plain {
+    metrics::gauge!("keyledger_queue_length").set(app.ledger.queue_length() as f64);
+    metrics::gauge!("keyledger_head_position").set(app.ledger.head_position() as f64);
+    match &app.metrics {
+        Some(handle) => Plain { status: StatusCode::OK, content_type: PROMETHEUS, body: handle.render() },
+        None => Plain { status: StatusCode::NOT_FOUND, content_type: PROMETHEUS, body: "# metrics are not recorded here\n".to_owned() },
+    }
+}

@@ -1,0 +1,200 @@
+//! Using a license: verify, activate, assign, deactivate, details.
+
+use keyledger_events::{
+    license::{self, LicenseError},
+    values::{Identifier, LicenseKey},
+};
+use keyledger_projections::{LicenseMetaRow, LicenseRow, ProductMetaRow, ProductRow};
+use serde::Serialize;
+
+use super::{
+    codes::{Code, LicenseOperation as Op, license_refusal},
+    envelope::{Answer, Answered, internal},
+    extract::Call,
+};
+use crate::ledger::{Command, CommandResult, LicenseView, Outcome, OwnerInput};
+
+pub async fn verify(mut call: Call) -> Answered {
+    let view = valid_license(&mut call, Op::Verify).await?;
+    Ok(Answer::new(Code::ValidLicenseKey).signed_by(key_pair(&view)))
+}
+
+pub async fn activate(mut call: Call) -> Answered {
+    let (key, identifier, post_url) = (call.license_key()?, call.identifier()?, call.post_url()?);
+    execute(call, Op::Activate, key.map(|key| Command::Activate { key, identifier, post_url })).await
+}
+
+pub async fn assign(mut call: Call) -> Answered {
+    let key = call.license_key()?;
+    let owner = OwnerInput { name: call.short_text("owner_name")?, email: call.email("email")? };
+    execute(call, Op::Assign, key.map(|key| Command::Assign { key, owner })).await
+}
+
+pub async fn assign_and_activate(mut call: Call) -> Answered {
+    let (key, identifier, post_url) = (call.license_key()?, call.identifier()?, call.post_url()?);
+    let owner = OwnerInput { email: call.email("owner_email")?, name: call.short_text("owner_name")? };
+    execute(call, Op::AssignAndActivate, key.map(|key| Command::AssignAndActivate { key, owner, identifier, post_url })).await
+}
+
+pub async fn deactivate(mut call: Call) -> Answered {
+    let (key, identifier) = (call.license_key()?, call.identifier()?);
+    execute(call, Op::Deactivate, key.map(|key| Command::Deactivate { key, identifier })).await
+}
+
+pub async fn details(mut call: Call) -> Answered {
+    let view = valid_license(&mut call, Op::Details).await?;
+    // An inactive product was refused, and so was none.
+    let Some(product) = &view.product else { return Err(internal(&"a valid license without a product")) };
+    let license_meta = call.app.ledger.license_meta(view.license.license.number).await?;
+    let product_meta = call.app.ledger.product_meta(product.product.number).await?;
+    Answer::new(Code::ActiveLicenseFound)
+        .signed_by(key_pair(&view))
+        .field("licenseKey", &LicenseDetails::new(&view.license, &license_meta))?
+        .field("product", &ProductDetails::new(product, &product_meta))
+}
+
+/// The license that a query is about, after the checks that every use passes; where one fails, its answer.
+async fn valid_license(call: &mut Call, operation: Op) -> Answered<LicenseView> {
+    let (key, identifier) = (call.license_key()?, call.identifier()?);
+    let Some(key) = key else { return Err(refused(operation, LicenseError::Unknown, None)) };
+    let Some(view) = call.app.ledger.find_license(&key, identifier.as_ref()).await? else {
+        return Err(refused(operation, LicenseError::Unknown, None));
+    };
+    check(call, operation, &key, identifier.as_ref(), &view)?;
+    Ok(view)
+}
+
+fn check(call: &Call, operation: Op, key: &LicenseKey, identifier: Option<&Identifier>, view: &LicenseView) -> Answered<()> {
+    let product_active = view.product.as_ref().is_some_and(|row| row.product.is_active());
+    let activation = view.activation.as_ref().map(|row| &row.activation);
+    license::verify(&view.license.license, product_active, identifier.is_some(), activation, call.app.clock.now()).map_err(|error| {
+        if let Some(reason) = error.recorded_reason() {
+            call.app.ledger.record_refusal(key, identifier, reason, call.origin.clone());
+        }
+        refused(operation, error, key_pair(view))
+    })
+}
+
+/// The key pair that signs what is about a license: its product's, if that still exists.
+pub(super) fn key_pair(view: &LicenseView) -> Option<i64> {
+    view.product.as_ref().filter(|row| !row.product.deleted).and_then(|row| row.product.key_pair)
+}
+
+/// Executes a command on a license. There is none where the request names no license: that is one nobody knows.
+pub(super) async fn execute(call: Call, operation: Op, command: Option<Command>) -> Answered {
+    match command {
+        Some(command) => answer(operation, call.execute(command).await?),
+        None => call.refuse(refused(operation, LicenseError::Unknown, None)).await,
+    }
+}
+
+/// The answer to what a command on a license came to.
+fn answer(operation: Op, outcome: Outcome) -> Answered {
+    let code = match (outcome.result, operation) {
+        (CommandResult::Assigned, _) => Code::LicenseKeyAssigned,
+        (CommandResult::Activated, _) => Code::LicenseActivated,
+        (CommandResult::AlreadyActive, _) => Code::LicenseAlreadyActive,
+        // Observed: the global key signs this one.
+        (CommandResult::Deactivated, _) => return Ok(Answer::new(Code::LicenseDeactivated)),
+        (CommandResult::AlreadyInactive, _) => Code::LicenseAlreadyInactive,
+        (CommandResult::LicenseUpdated, _) => Code::LicenseKeyUpdated,
+        (CommandResult::LicenseDeleted, _) => Code::LicenseKeyDeleted,
+        (CommandResult::LicenseMetaSet { meta }, Op::CreateMeta) => {
+            return Answer::new(Code::MetadataCreated).signed_by(outcome.key_pair).field("meta_id", &meta);
+        }
+        (CommandResult::LicenseMetaSet { meta }, _) => {
+            return Answer::new(Code::MetadataUpdated).signed_by(outcome.key_pair).field("meta_id", &meta);
+        }
+        (CommandResult::LicenseMetaDeleted, _) => Code::MetadataDeleted,
+        (CommandResult::LicenseRefused(error), _) => return Ok(refused(operation, error, outcome.key_pair)),
+        (other, _) => return Err(internal(&format_args!("{operation:?} came to {other:?}"))),
+    };
+    // The global key signs every assignment.
+    Ok(Answer::new(code).signed_by(outcome.key_pair.filter(|_| operation != Op::Assign)))
+}
+
+pub(super) fn refused(operation: Op, error: LicenseError, key_pair: Option<i64>) -> Answer {
+    match license_refusal(operation, error) {
+        Some(code) => Answer::new(code).signed_by(key_pair.filter(|_| operation != Op::Assign)),
+        None => internal(&format_args!("{operation:?} was refused: {error}")),
+    }
+}
+
+/// A meta entry as answers show it. A forgotten value is shown as `null`.
+#[derive(Serialize)]
+pub(super) struct Meta<'a> {
+    key: &'a str,
+    value: Option<&'a str>,
+}
+
+pub(super) fn license_meta_data(rows: &[LicenseMetaRow]) -> Vec<Meta<'_>> {
+    rows.iter().map(|row| Meta { key: &row.meta.key, value: row.meta.value.as_deref() }).collect()
+}
+
+pub(super) fn product_meta_data(rows: &[ProductMetaRow]) -> Vec<Meta<'_>> {
+    rows.iter().map(|row| Meta { key: &row.meta.key, value: Some(&row.meta.value) }).collect()
+}
+
+/// `false` where a license never expires.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum ExpiresAt {
+    Never(bool),
+    At(String),
+}
+
+#[derive(Serialize)]
+struct LicenseDetails<'a> {
+    id: i64,
+    license_key: &'a str,
+    owner_name: Option<&'a str>,
+    owner_email: Option<&'a str>,
+    activation_limit: i64,
+    validity: i64,
+    assigned_at: Option<String>,
+    meta_data: Vec<Meta<'a>>,
+    expires_at: ExpiresAt,
+}
+
+impl<'a> LicenseDetails<'a> {
+    fn new(row: &'a LicenseRow, meta: &'a [LicenseMetaRow]) -> Self {
+        let license = &row.license;
+        Self {
+            id: license.number,
+            license_key: &license.key,
+            owner_name: license.owner_name.as_deref(),
+            owner_email: license.owner_email.as_deref(),
+            activation_limit: license.activation_limit,
+            validity: license.validity_days,
+            assigned_at: license.assigned_at.map(|at| at.date_time()),
+            meta_data: license_meta_data(meta),
+            expires_at: license.expires_at().map_or(ExpiresAt::Never(false), |at| ExpiresAt::At(at.date_time())),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct ProductDetails<'a> {
+    id: i64,
+    external_reference: &'a str,
+    source: &'a str,
+    name: &'a str,
+    post_url: &'a str,
+    description: &'a str,
+    meta_data: Vec<Meta<'a>>,
+}
+
+impl<'a> ProductDetails<'a> {
+    fn new(row: &'a ProductRow, meta: &'a [ProductMetaRow]) -> Self {
+        let product = &row.product;
+        Self {
+            id: product.number,
+            external_reference: &product.external_reference,
+            source: product.source.as_str(),
+            name: &product.name,
+            post_url: &product.post_url,
+            description: &product.description,
+            meta_data: product_meta_data(meta),
+        }
+    }
+}

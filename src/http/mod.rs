@@ -1,0 +1,30 @@
+//! The HTTP layer: [`router`] lists every route, one file per resource handles it, [`envelope`] signs the answer. A request
+//! goes router → endpoint → handler → ledger and back.
+//!
+//! What must not enter: SQL, a backend, a private key, rules about licenses. Events are never answers: what an answer
+//! says is written here, field by field.
+
+mod body;
+mod capabilities;
+mod client_ip;
+pub mod codes;
+mod endpoint;
+mod envelope;
+mod extract;
+mod health;
+mod license;
+mod license_keys;
+mod license_meta;
+mod lists;
+mod meters;
+mod parameters;
+pub mod php_json;
+mod product;
+mod product_meta;
+mod router;
+mod serve;
+mod validate;
+
+pub use capabilities::CAPABILITIES;
+pub use router::router;
+pub use serve::serve;

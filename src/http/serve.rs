@@ -1,0 +1,102 @@
+//! The server's connections: accepted up to a limit, watched for slowness, drained at the end.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::ConnectInfo;
+use hyper::Request;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinSet;
+
+use super::router;
+use crate::app::App;
+
+/// Connections at the same time; more wait in the listener's queue. Each is a file descriptor, of which a process commonly
+/// has 1,024, and the database needs its share.
+const CONNECTIONS_MAX: usize = 900;
+/// How long a request's head may take, and how long a connection may be idle before it.
+const HEAD_WITHIN: Duration = Duration::from_secs(30);
+/// Largest head, and the largest piece of a body read at once.
+const BUFFER_MAX: usize = 64 * 1024;
+/// How long requests in progress may take when the server stops.
+const DRAIN_WITHIN: Duration = Duration::from_secs(30);
+/// How long to wait when no connection can be accepted: descriptors or memory are short, and that lasts.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Serves until `shutdown` resolves, then lets the requests in progress end.
+///
+/// # Errors
+/// When the listener has no address, so is none.
+pub async fn serve(listener: TcpListener, app: Arc<App>, shutdown: impl Future) -> io::Result<()> {
+    let address = listener.local_addr()?;
+    let router = router(app);
+    let limit = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let graceful = GracefulShutdown::new();
+    let mut connections = JoinSet::new();
+    let mut shutdown = std::pin::pin!(shutdown);
+    loop {
+        let accepted = async {
+            let permit = Arc::clone(&limit).acquire_owned().await.map_err(io::Error::other)?;
+            listener.accept().await.map(|(stream, peer)| (stream, peer, permit))
+        };
+        let (stream, peer, permit) = tokio::select! {
+            biased;
+            _ = &mut shutdown => break,
+            accepted = accepted => match accepted {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    pause_after(&error).await;
+                    continue;
+                }
+            },
+        };
+        connections.spawn(connection(stream, peer, router.clone(), graceful.watcher(), permit));
+        while connections.try_join_next().is_some() {}
+    }
+    drop(listener);
+    tracing::info!(%address, connections = connections.len(), "stopping; requests in progress may end");
+    if tokio::time::timeout(DRAIN_WITHIN, graceful.shutdown()).await.is_err() {
+        tracing::warn!("requests in progress took too long and are dropped");
+    }
+    connections.shutdown().await;
+    Ok(())
+}
+
+async fn connection(stream: TcpStream, peer: SocketAddr, router: Router, watcher: Watcher, permit: OwnedSemaphorePermit) {
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%error, "a connection takes no TCP_NODELAY");
+    }
+    let service = TowerToHyperService::new(router);
+    let with_peer = service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(ConnectInfo(peer));
+        service.call(request)
+    });
+    let served = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_WITHIN)
+        .max_buf_size(BUFFER_MAX)
+        .serve_connection(TokioIo::new(stream), with_peer);
+    if let Err(error) = watcher.watch(served).await {
+        tracing::debug!(%error, "a connection ended badly");
+    }
+    drop(permit);
+}
+
+/// A connection that was gone before it was accepted is nothing; else the process is short of something.
+async fn pause_after(error: &io::Error) {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
+    if !matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset) {
+        tracing::error!(%error, "connections can't be accepted");
+        tokio::time::sleep(ACCEPT_PAUSE).await;
+    }
+}

@@ -1,0 +1,208 @@
+//! What can be asked of the ledger, and what comes of it. Commands hold parsed values; an outcome holds all that an
+//! answer says, so that it can be stored beside an idempotency key and given again.
+
+use std::net::IpAddr;
+
+use keyledger_events::{
+    Timestamp,
+    api_key::ApiKeyError,
+    block::{BlockError, BlockKind},
+    license::{AccessRefusal, LicenseError, Status},
+    product::{ProductError, ProductFields, UpdateProduct},
+    values::{Identifier, LicenseKey, MetaKey},
+};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+/// Who asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Actor {
+    /// An API key, by number.
+    ApiKey(i64),
+    /// Someone at the command line.
+    Operator,
+    /// The server itself.
+    System,
+}
+
+/// Where a command comes from; it ends up in the events' metadata, the address in their sealed part.
+#[derive(Clone, Debug)]
+pub struct Origin {
+    pub actor: Actor,
+    pub request_id: Uuid,
+    pub client_ip: Option<IpAddr>,
+    /// What an operator gives as the reason.
+    pub reason: Option<String>,
+}
+
+impl Origin {
+    /// The server's own doing.
+    #[must_use]
+    pub fn system() -> Self {
+        Self { actor: Actor::System, request_id: crate::clock::new_id(), client_ip: None, reason: None }
+    }
+
+    /// Someone at the command line.
+    #[must_use]
+    pub fn operator() -> Self {
+        Self { actor: Actor::Operator, ..Self::system() }
+    }
+}
+
+/// An `Idempotency-Key` as the ledger compares it: keyed hashes, made with [`crate::vault::Vault::request_hash`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Idempotency {
+    /// Of API key, path and idempotency key.
+    pub id: Vec<u8>,
+    /// Of the parameters.
+    pub parameters: Vec<u8>,
+}
+
+/// One request to the executor.
+#[derive(Clone, Debug)]
+pub struct Request {
+    pub command: Command,
+    pub origin: Origin,
+    pub idempotency: Option<Idempotency>,
+}
+
+/// The owner as a request gives it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OwnerInput {
+    pub name: Option<String>,
+    pub email: Option<String>,
+}
+
+/// What an update of a license changes; what is `None` stays. An inner `None` clears.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LicenseChanges {
+    pub product: Option<i64>,
+    pub owner_name: Option<Option<String>>,
+    pub owner_email: Option<Option<String>>,
+    pub activation_limit: Option<i64>,
+    pub validity_days: Option<i64>,
+    pub status: Option<Status>,
+    pub assigned_at: Option<Timestamp>,
+}
+
+/// A key pair made before the command is queued.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewKeyPair {
+    pub algorithm: String,
+    /// SPKI, PEM.
+    pub public_key: String,
+    /// PKCS#8, sealed by the master key.
+    pub sealed_private_key: Vec<u8>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command {
+    CreateLicenses {
+        keys: Vec<LicenseKey>,
+        product: i64,
+        owner: OwnerInput,
+        activation_limit: i64,
+        validity_days: i64,
+        status: Status,
+        assigned_at: Option<Timestamp>,
+    },
+    Assign { key: LicenseKey, owner: OwnerInput },
+    Activate { key: LicenseKey, identifier: Option<Identifier>, post_url: Option<String> },
+    /// Both or neither.
+    AssignAndActivate { key: LicenseKey, owner: OwnerInput, identifier: Option<Identifier>, post_url: Option<String> },
+    Deactivate { key: LicenseKey, identifier: Option<Identifier> },
+    UpdateLicense { key: LicenseKey, changes: LicenseChanges },
+    DeleteLicense { key: LicenseKey },
+    CreateLicenseMeta { key: LicenseKey, identifier: Option<Identifier>, meta_key: Option<MetaKey>, value: Option<String> },
+    UpdateLicenseMeta { key: LicenseKey, identifier: Option<Identifier>, meta_key: Option<MetaKey>, value: Option<String> },
+    DeleteLicenseMeta { key: LicenseKey, identifier: Option<Identifier>, meta_key: Option<MetaKey> },
+    /// Note that a query was refused.
+    RecordRefusal { key: LicenseKey, identifier: Option<Identifier>, reason: AccessRefusal },
+    CreateProduct { fields: ProductFields, key_pair: Option<NewKeyPair> },
+    UpdateProduct { product: i64, update: UpdateProduct },
+    DeleteProduct { product: i64 },
+    CreateProductMeta { product: i64, meta_key: Option<MetaKey>, value: Option<String> },
+    UpdateProductMeta { product: i64, meta_key: Option<MetaKey>, value: Option<String> },
+    DeleteProductMeta { product: i64, meta_key: Option<MetaKey> },
+    /// The ledger's first commands: its own first event, and the key pair that signs where no product's does.
+    Found { global_key_pair: NewKeyPair },
+    CreateApiKey {
+        name: String,
+        capabilities: Vec<String>,
+        allow_ips: Vec<String>,
+        expires_at: Option<Timestamp>,
+        /// Keyed hash of the key's value.
+        hmac: Vec<u8>,
+    },
+    DisableApiKey { number: i64 },
+    /// Makes sure that the key of this hash exists with every capability, and that no earlier bootstrap key works.
+    Bootstrap { hmac: Vec<u8>, holder: Option<i64>, earlier: Vec<i64> },
+    AddBlock { kind: BlockKind, value: String },
+    RemoveBlock { kind: BlockKind, value: String },
+}
+
+/// What a command came to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Outcome {
+    pub result: CommandResult,
+    /// The key pair of the product that this is about, where it was found and has its own.
+    pub key_pair: Option<i64>,
+    /// The positions of the command's events: first and how many.
+    #[serde(default)]
+    pub first_position: i64,
+    #[serde(default)]
+    pub events: i64,
+}
+
+/// A refusal is a result too: it is answered, and given again under the same idempotency key.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CommandResult {
+    Assigned,
+    Activated,
+    AlreadyActive,
+    Deactivated,
+    AlreadyInactive,
+    LicenseUpdated,
+    LicenseDeleted,
+    LicenseMetaSet { meta: i64 },
+    LicenseMetaDeleted,
+    RefusalRecorded,
+    LicenseRefused(LicenseError),
+    LicensesCreated { created: i64, duplicate: i64 },
+    /// The product that a license shall belong to does not exist.
+    NoSuchProduct,
+    ProductCreated { product: i64 },
+    ProductUpdated,
+    ProductDeleted,
+    ProductMetaSet,
+    ProductMetaDeleted,
+    ProductRefused(ProductError),
+    Founded,
+    ApiKeyCreated { number: i64 },
+    ApiKeyDisabled,
+    ApiKeyRefused(ApiKeyError),
+    Bootstrapped,
+    BlockAdded,
+    BlockRemoved,
+    BlockRefused(BlockError),
+}
+
+/// Why there is no outcome.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum ExecuteError {
+    #[error("the queue of commands is full")]
+    Overloaded,
+    #[error("the same idempotency key came with other parameters before")]
+    IdempotencyMismatch,
+    /// Nothing was done.
+    #[error("the ledger is not available: {0}")]
+    Unavailable(String),
+    /// The database went away at the wrong moment and stayed away: whether it is done, a repetition will tell.
+    #[error("whether this was done is not known: {0}")]
+    Unknown(String),
+    #[error("the event would be larger than an entry may be")]
+    TooLarge,
+    #[error("internal error: {0}")]
+    Internal(String),
+}

@@ -1,0 +1,443 @@
+//! From command to outcome, on the batch's rows. The rules themselves are in the events crate; here is which rows a
+//! command needs ([`needs`], [`further_needs`]) and which decision it is.
+
+use std::collections::HashSet;
+
+use keyledger_events::{
+    Event, SubjectKind,
+    api_key::{self, ApiKeyCommand, ApiKeyError},
+    block::{self, BlockCommand, BlockKind},
+    key_pair::{self, KeyPairCommand},
+    ledger::{self, LedgerCommand},
+    license::{self, AtHand, Change, CreateLicense, Done, LicenseCommand, LicenseError, Owner, UpdateLicense},
+    product::{self, ProductAtHand, ProductCommand, ProductDone},
+    values::{Identifier, LicenseKey, MetaKey},
+};
+use keyledger_projections::{ApiKeyRow, BlockRow, LicenseCountRow, LicenseRow, ProductRow, RowKey, Table, registry::COUNTERS};
+
+use super::{
+    command::{Actor, Command, CommandResult, ExecuteError, LicenseChanges, NewKeyPair, Outcome, OwnerInput, Request},
+    workspace::{Staged, Workspace, internal},
+};
+use crate::{
+    store::{ApiKeySecret, KeyPairSecret, Lookups},
+    vault::Vault,
+};
+
+type Executed = Result<Outcome, ExecuteError>;
+
+/// What a request needs to see that its own words name.
+pub(super) fn needs(request: &Request, vault: &Vault, lookups: &mut Lookups) {
+    lookups.rows.push(COUNTERS);
+    if let Some(idempotency) = &request.idempotency {
+        lookups.requests.push(idempotency.id.clone());
+    }
+    if let Actor::ApiKey(number) = request.origin.actor {
+        lookups.subjects.push((SubjectKind::Actor, number));
+    }
+    let mut owner = |owner: &OwnerInput| lookups.owners_by_email.extend(owner.email.as_deref().map(|email| vault.email_index(email)));
+    match &request.command {
+        Command::CreateLicenses { keys, product, owner: given, .. } => {
+            owner(given);
+            lookups.licenses.extend(keys.iter().map(|key| key.as_str().to_owned()));
+            push_product(lookups, *product);
+        }
+        Command::Assign { key, owner: given } | Command::AssignAndActivate { key, owner: given, .. } => {
+            owner(given);
+            lookups.licenses.push(key.as_str().to_owned());
+        }
+        Command::UpdateLicense { key, changes } => {
+            if let Some(Some(email)) = &changes.owner_email {
+                lookups.owners_by_email.push(vault.email_index(email));
+            }
+            lookups.licenses.push(key.as_str().to_owned());
+            if let Some(product) = changes.product {
+                push_product(lookups, product);
+            }
+        }
+        Command::Activate { key, .. }
+        | Command::Deactivate { key, .. }
+        | Command::DeleteLicense { key }
+        | Command::CreateLicenseMeta { key, .. }
+        | Command::UpdateLicenseMeta { key, .. }
+        | Command::DeleteLicenseMeta { key, .. }
+        | Command::RecordRefusal { key, .. } => lookups.licenses.push(key.as_str().to_owned()),
+        Command::UpdateProduct { product, .. } | Command::DeleteProduct { product } => push_product(lookups, *product),
+        Command::CreateProductMeta { product, meta_key, .. }
+        | Command::UpdateProductMeta { product, meta_key, .. }
+        | Command::DeleteProductMeta { product, meta_key } => {
+            push_product(lookups, *product);
+            lookups.product_meta.extend(meta_key.as_ref().map(|key| (*product, key.as_str().to_owned())));
+        }
+        Command::DisableApiKey { number } => lookups.rows.push(RowKey(Table::ApiKey, *number)),
+        Command::Bootstrap { holder, earlier, .. } => {
+            lookups.rows.extend(holder.iter().chain(earlier).map(|number| RowKey(Table::ApiKey, *number)));
+        }
+        Command::AddBlock { kind, value } | Command::RemoveBlock { kind, value } => lookups.blocks.push((*kind, value.clone())),
+        Command::CreateProduct { .. } | Command::Found { .. } | Command::CreateApiKey { .. } => {}
+    }
+}
+
+fn push_product(lookups: &mut Lookups, product: i64) {
+    lookups.rows.push(RowKey(Table::Product, product));
+    lookups.rows.push(RowKey(Table::LicenseCount, product));
+}
+
+/// What it needs besides, now that its license is known.
+pub(super) fn further_needs(request: &Request, workspace: &Workspace<'_>, lookups: &mut Lookups) {
+    let (key, identifier, meta_key) = match &request.command {
+        Command::Activate { key, identifier, .. }
+        | Command::AssignAndActivate { key, identifier, .. }
+        | Command::Deactivate { key, identifier } => (key, identifier.as_ref(), None),
+        Command::CreateLicenseMeta { key, meta_key, .. }
+        | Command::UpdateLicenseMeta { key, meta_key, .. }
+        | Command::DeleteLicenseMeta { key, meta_key, .. } => (key, None, meta_key.as_ref()),
+        Command::Assign { key, .. }
+        | Command::UpdateLicense { key, .. }
+        | Command::DeleteLicense { key }
+        | Command::RecordRefusal { key, .. } => (key, None, None),
+        Command::CreateLicenses { .. }
+        | Command::CreateProduct { .. }
+        | Command::UpdateProduct { .. }
+        | Command::DeleteProduct { .. }
+        | Command::CreateProductMeta { .. }
+        | Command::UpdateProductMeta { .. }
+        | Command::DeleteProductMeta { .. }
+        | Command::Found { .. }
+        | Command::CreateApiKey { .. }
+        | Command::DisableApiKey { .. }
+        | Command::Bootstrap { .. }
+        | Command::AddBlock { .. }
+        | Command::RemoveBlock { .. } => return,
+    };
+    let Some(row) = workspace.license(key.as_str()) else { return };
+    let license = &row.license;
+    push_product(lookups, license.product);
+    lookups.activations.extend(identifier.map(|text| (license.number, text.as_str().to_owned())));
+    lookups.license_meta.extend(meta_key.map(|key| (license.number, key.as_str().to_owned())));
+    // Whichever of the two a command before it in the batch leaves the license with.
+    lookups.subjects.push((SubjectKind::License, license.number));
+    lookups.subjects.extend(license.owner.map(|owner| (SubjectKind::Owner, owner)));
+}
+
+/// Decides a command and stages its effects.
+pub(super) fn execute(staged: &mut Staged<'_, '_>, command: &Command) -> Executed {
+    match command {
+        Command::CreateLicenses { .. } => create_licenses(staged, command),
+        Command::Assign { key, owner } => {
+            let owner = resolve_owner(staged, owner);
+            on_license(staged, key, None, None, &LicenseCommand::Assign { owner })
+        }
+        Command::Activate { key, identifier, post_url } => {
+            let command = LicenseCommand::Activate { identifier: identifier.clone(), post_url: post_url.clone() };
+            on_license(staged, key, identifier.as_ref(), None, &command)
+        }
+        Command::AssignAndActivate { key, owner, identifier, post_url } => {
+            let owner = resolve_owner(staged, owner);
+            let assigned = on_license(staged, key, None, None, &LicenseCommand::Assign { owner })?;
+            if assigned.result != CommandResult::Assigned {
+                return Ok(assigned);
+            }
+            let command = LicenseCommand::Activate { identifier: identifier.clone(), post_url: post_url.clone() };
+            let activated = on_license(staged, key, identifier.as_ref(), None, &command)?;
+            if activated.result == CommandResult::Activated {
+                return Ok(activated);
+            }
+            // Neither: the assignment before it goes too.
+            staged.discard();
+            outcome(staged, activated.result, activated.key_pair)
+        }
+        Command::Deactivate { key, identifier } => {
+            on_license(staged, key, identifier.as_ref(), None, &LicenseCommand::Deactivate { identifier: identifier.clone() })
+        }
+        Command::UpdateLicense { key, changes } => update_license(staged, key, changes),
+        Command::DeleteLicense { key } => on_license(staged, key, None, None, &LicenseCommand::Delete),
+        Command::CreateLicenseMeta { key, identifier, meta_key, value } => {
+            let command = LicenseCommand::CreateMeta { identifier: identifier.clone(), key: meta_key.clone(), value: value.clone() };
+            on_license(staged, key, None, meta_key.as_ref(), &command)
+        }
+        Command::UpdateLicenseMeta { key, identifier, meta_key, value } => {
+            let command = LicenseCommand::UpdateMeta { identifier: identifier.clone(), key: meta_key.clone(), value: value.clone() };
+            on_license(staged, key, None, meta_key.as_ref(), &command)
+        }
+        Command::DeleteLicenseMeta { key, identifier, meta_key } => {
+            let command = LicenseCommand::DeleteMeta { identifier: identifier.clone(), key: meta_key.clone() };
+            on_license(staged, key, None, meta_key.as_ref(), &command)
+        }
+        Command::RecordRefusal { key, identifier, reason } => {
+            on_license(staged, key, None, None, &LicenseCommand::RecordRefusal { reason: *reason, identifier: identifier.clone() })
+        }
+        Command::CreateProduct { fields, key_pair } => create_product(staged, fields, key_pair.as_ref()),
+        Command::UpdateProduct { product, update } => on_product(staged, *product, None, &ProductCommand::Update(update.clone())),
+        Command::DeleteProduct { product } => on_product(staged, *product, None, &ProductCommand::Delete),
+        Command::CreateProductMeta { product, meta_key, value } => {
+            on_product(staged, *product, meta_key.as_ref(), &ProductCommand::CreateMeta { key: meta_key.clone(), value: value.clone() })
+        }
+        Command::UpdateProductMeta { product, meta_key, value } => {
+            on_product(staged, *product, meta_key.as_ref(), &ProductCommand::UpdateMeta { key: meta_key.clone(), value: value.clone() })
+        }
+        Command::DeleteProductMeta { product, meta_key } => {
+            on_product(staged, *product, meta_key.as_ref(), &ProductCommand::DeleteMeta { key: meta_key.clone() })
+        }
+        Command::Found { global_key_pair } => found(staged, global_key_pair),
+        Command::CreateApiKey { name, capabilities, allow_ips, expires_at, hmac } => {
+            let command = ApiKeyCommand::Create {
+                name: name.clone(),
+                capabilities: capabilities.clone(),
+                allow_ips: allow_ips.clone(),
+                expires_at: *expires_at,
+                bootstrap: false,
+            };
+            create_api_key(staged, &command, hmac)
+        }
+        Command::DisableApiKey { number } => disable_api_key(staged, *number),
+        Command::Bootstrap { hmac, holder, earlier } => bootstrap(staged, hmac, *holder, earlier),
+        Command::AddBlock { kind, value } => on_block(staged, *kind, value, &BlockCommand::Add { kind: *kind, value: value.clone() }),
+        Command::RemoveBlock { kind, value } => on_block(staged, *kind, value, &BlockCommand::Remove),
+    }
+}
+
+fn outcome(staged: &Staged<'_, '_>, result: CommandResult, key_pair: Option<i64>) -> Executed {
+    let (first_position, events) = staged.positions();
+    Ok(Outcome { result, key_pair, first_position, events })
+}
+
+fn key_pair_of(staged: &Staged<'_, '_>, product: i64) -> Option<i64> {
+    staged.row::<ProductRow>(Table::Product, product).and_then(|row| row.product.key_pair)
+}
+
+fn resolve_owner(staged: &mut Staged<'_, '_>, owner: &OwnerInput) -> Owner {
+    let number = owner.email.as_deref().map(|email| staged.owner_number(email));
+    Owner { number, name: owner.name.clone(), email: owner.email.clone() }
+}
+
+/// One command on one license, whose rows were looked up.
+fn on_license(
+    staged: &mut Staged<'_, '_>,
+    key: &LicenseKey,
+    identifier: Option<&Identifier>,
+    meta_key: Option<&MetaKey>,
+    command: &LicenseCommand,
+) -> Executed {
+    let row = staged.workspace.license(key.as_str()).map(|row| row.license.number);
+    let row = row.and_then(|number| staged.row::<LicenseRow>(Table::License, number));
+    let license = row.map(|row| &row.license);
+    let product = license.and_then(|license| staged.row::<ProductRow>(Table::Product, license.product));
+    let activation = license.zip(identifier).and_then(|(license, text)| staged.activation(license.number, text.as_str()));
+    let meta = license.zip(meta_key).and_then(|(license, key)| staged.license_meta(license.number, key.as_str()));
+    let at_hand = AtHand {
+        license,
+        activation: activation.map(|row| &row.activation),
+        meta: meta.map(|row| &row.meta),
+        product_active: product.is_some_and(|row| row.product.is_active()),
+    };
+    let decision = license::decide(at_hand, command, &staged.context());
+    let key_pair = product.filter(|row| !row.product.deleted).and_then(|row| row.product.key_pair);
+    for event in decision.events {
+        staged.append(Event::License(event))?;
+    }
+    let result = match decision.outcome {
+        Ok(done) => license_result(done),
+        Err(error) => CommandResult::LicenseRefused(error),
+    };
+    outcome(staged, result, key_pair)
+}
+
+fn license_result(done: Done) -> CommandResult {
+    match done {
+        Done::Created => CommandResult::LicensesCreated { created: 1, duplicate: 0 },
+        Done::Assigned => CommandResult::Assigned,
+        Done::Activated => CommandResult::Activated,
+        Done::AlreadyActive => CommandResult::AlreadyActive,
+        Done::Deactivated => CommandResult::Deactivated,
+        Done::AlreadyInactive => CommandResult::AlreadyInactive,
+        Done::Updated => CommandResult::LicenseUpdated,
+        Done::MetaSet { meta } => CommandResult::LicenseMetaSet { meta },
+        Done::MetaDeleted => CommandResult::LicenseMetaDeleted,
+        Done::RefusalRecorded => CommandResult::RefusalRecorded,
+        Done::Deleted => CommandResult::LicenseDeleted,
+    }
+}
+
+fn create_licenses(staged: &mut Staged<'_, '_>, command: &Command) -> Executed {
+    let Command::CreateLicenses { keys, product, owner, activation_limit, validity_days, status, assigned_at } = command else {
+        return Err(internal("not a creation of licenses"));
+    };
+    if !staged.row::<ProductRow>(Table::Product, *product).is_some_and(|row| !row.product.deleted) {
+        return outcome(staged, CommandResult::NoSuchProduct, None);
+    }
+    let key_pair = key_pair_of(staged, *product);
+    let owner = resolve_owner(staged, owner);
+    let (mut created, mut duplicate) = (0, 0);
+    let mut seen = HashSet::with_capacity(keys.len());
+    for key in keys {
+        if !seen.insert(key.as_str()) || staged.workspace.license(key.as_str()).is_some() {
+            duplicate += 1;
+            continue;
+        }
+        let create = CreateLicense {
+            key: key.clone(),
+            product: *product,
+            activation_limit: *activation_limit,
+            validity_days: *validity_days,
+            status: *status,
+            assigned_at: *assigned_at,
+            owner: owner.clone(),
+        };
+        for event in license::decide(AtHand::default(), &LicenseCommand::Create(create), &staged.context()).events {
+            staged.append(Event::License(event))?;
+        }
+        created += 1;
+    }
+    outcome(staged, CommandResult::LicensesCreated { created, duplicate }, key_pair)
+}
+
+fn update_license(staged: &mut Staged<'_, '_>, key: &LicenseKey, changes: &LicenseChanges) -> Executed {
+    let Some(row) = staged.workspace.license(key.as_str()) else {
+        return outcome(staged, CommandResult::LicenseRefused(LicenseError::Unknown), None);
+    };
+    let license = &row.license;
+    let (number, product) = (license.owner, license.product);
+    let (name, email) = (license.owner_name.clone(), license.owner_email.clone());
+    if let Some(product_wanted) = changes.product
+        && !staged.row::<ProductRow>(Table::Product, product_wanted).is_some_and(|row| !row.product.deleted)
+    {
+        let key_pair = key_pair_of(staged, product);
+        return outcome(staged, CommandResult::NoSuchProduct, key_pair);
+    }
+    let owner = if changes.owner_name.is_none() && changes.owner_email.is_none() {
+        Change::Keep
+    } else {
+        let email_after = changes.owner_email.clone().unwrap_or_else(|| email.clone());
+        let number = match &email_after {
+            Some(address) if email_after != email => Some(staged.owner_number(address)),
+            Some(_) => number,
+            None => None,
+        };
+        Change::Set(Owner { number, name: changes.owner_name.clone().unwrap_or(name), email: email_after })
+    };
+    let update = UpdateLicense {
+        product: Change::new(changes.product),
+        owner,
+        activation_limit: Change::new(changes.activation_limit),
+        validity_days: Change::new(changes.validity_days),
+        status: Change::new(changes.status),
+        assigned_at: Change::new(changes.assigned_at),
+    };
+    on_license(staged, key, None, None, &LicenseCommand::Update(update))
+}
+
+fn on_product(staged: &mut Staged<'_, '_>, number: i64, meta_key: Option<&MetaKey>, command: &ProductCommand) -> Executed {
+    let product = staged.row::<ProductRow>(Table::Product, number);
+    let at_hand = ProductAtHand {
+        product: product.map(|row| &row.product),
+        meta: meta_key.and_then(|key| staged.product_meta(number, key.as_str())).map(|row| &row.meta),
+        licenses: staged.row::<LicenseCountRow>(Table::LicenseCount, number).map_or(0, LicenseCountRow::total),
+    };
+    let key_pair = product.filter(|row| !row.product.deleted).and_then(|row| row.product.key_pair);
+    let result = match product::decide(at_hand, command, &staged.context()) {
+        Ok((done, events)) => {
+            for event in events {
+                staged.append(Event::Product(event))?;
+            }
+            match done {
+                ProductDone::Created => CommandResult::ProductCreated { product: number },
+                ProductDone::Updated => CommandResult::ProductUpdated,
+                ProductDone::MetaCreated | ProductDone::MetaUpdated => CommandResult::ProductMetaSet,
+                ProductDone::MetaDeleted => CommandResult::ProductMetaDeleted,
+                ProductDone::Deleted => CommandResult::ProductDeleted,
+            }
+        }
+        Err(error) => CommandResult::ProductRefused(error),
+    };
+    outcome(staged, result, key_pair)
+}
+
+fn create_product(staged: &mut Staged<'_, '_>, fields: &product::ProductFields, key_pair: Option<&NewKeyPair>) -> Executed {
+    let number = staged.context().next.product;
+    let key_pair = key_pair.map(|pair| create_key_pair(staged, Some(number), pair)).transpose()?;
+    on_product(staged, number, None, &ProductCommand::Create { fields: fields.clone(), key_pair })
+}
+
+fn create_key_pair(staged: &mut Staged<'_, '_>, product: Option<i64>, pair: &NewKeyPair) -> Result<i64, ExecuteError> {
+    let context = staged.context();
+    let command = KeyPairCommand::Create { product, algorithm: pair.algorithm.clone(), public_key: pair.public_key.clone() };
+    let event = key_pair::decide(None, &command, &context).map_err(internal)?;
+    staged.append(Event::KeyPair(event))?;
+    let number = context.next.key_pair;
+    staged.add_key_pair_secret(KeyPairSecret { key_pair: number, sealed: pair.sealed_private_key.clone() });
+    Ok(number)
+}
+
+/// Several nodes may start at once on an empty database: the first one's events are the ledger's.
+fn found(staged: &mut Staged<'_, '_>, global_key_pair: &NewKeyPair) -> Executed {
+    if !staged.workspace.is_founded() {
+        let command = LedgerCommand::Create { ledger_id: staged.workspace.ledger_id() };
+        staged.append(Event::Ledger(ledger::decide(None, &command).map_err(internal)?))?;
+        create_key_pair(staged, None, global_key_pair)?;
+    }
+    outcome(staged, CommandResult::Founded, None)
+}
+
+fn create_api_key(staged: &mut Staged<'_, '_>, command: &ApiKeyCommand, hmac: &[u8]) -> Executed {
+    let context = staged.context();
+    let result = match api_key::decide(None, command, &context) {
+        Ok(event) => {
+            staged.append(Event::ApiKey(event))?;
+            staged.add_api_key_secret(ApiKeySecret { hmac: hmac.to_vec(), api_key: context.next.api_key });
+            CommandResult::ApiKeyCreated { number: context.next.api_key }
+        }
+        Err(error) => CommandResult::ApiKeyRefused(error),
+    };
+    outcome(staged, result, None)
+}
+
+fn disable_api_key(staged: &mut Staged<'_, '_>, number: i64) -> Executed {
+    let row = staged.row::<ApiKeyRow>(Table::ApiKey, number);
+    let result = match api_key::decide(row.map(|row| &row.api_key), &ApiKeyCommand::Disable, &staged.context()) {
+        Ok(event) => {
+            staged.append(Event::ApiKey(event))?;
+            CommandResult::ApiKeyDisabled
+        }
+        Err(error) => CommandResult::ApiKeyRefused(error),
+    };
+    outcome(staged, result, None)
+}
+
+fn bootstrap(staged: &mut Staged<'_, '_>, hmac: &[u8], holder: Option<i64>, earlier: &[i64]) -> Executed {
+    let in_force = |staged: &Staged<'_, '_>, number: i64| {
+        staged.row::<ApiKeyRow>(Table::ApiKey, number).is_some_and(|row| row.api_key.bootstrap && !row.api_key.disabled)
+    };
+    if !holder.is_some_and(|number| in_force(staged, number)) {
+        let command = ApiKeyCommand::Create {
+            name: "bootstrap".to_owned(),
+            capabilities: vec!["*".to_owned()],
+            allow_ips: Vec::new(),
+            expires_at: None,
+            bootstrap: true,
+        };
+        create_api_key(staged, &command, hmac)?;
+    }
+    for number in earlier {
+        if Some(*number) != holder && in_force(staged, *number) {
+            let refused = disable_api_key(staged, *number)?.result == CommandResult::ApiKeyRefused(ApiKeyError::Disabled);
+            debug_assert!(!refused, "a key in force can be disabled");
+        }
+    }
+    outcome(staged, CommandResult::Bootstrapped, None)
+}
+
+fn on_block(staged: &mut Staged<'_, '_>, kind: BlockKind, value: &str, command: &BlockCommand) -> Executed {
+    let row = staged.workspace.block(kind, value).and_then(|number| staged.row::<BlockRow>(Table::Block, number));
+    let result = match block::decide(row.map(|row| &row.block), command, &staged.context()) {
+        Ok(event) => {
+            staged.append(Event::Block(event))?;
+            match command {
+                BlockCommand::Add { .. } => CommandResult::BlockAdded,
+                BlockCommand::Remove => CommandResult::BlockRemoved,
+            }
+        }
+        Err(error) => CommandResult::BlockRefused(error),
+    };
+    outcome(staged, result, None)
+}

@@ -1,0 +1,156 @@
+//! The ledger: commands in, outcomes out, and the reads that answers are made of. A request's write path is
+//! [`Ledger::execute`] → `executor` → `decide` → the rules in the events crate.
+
+mod command;
+mod decide;
+mod executor;
+mod open;
+mod reads;
+pub mod replay;
+pub mod tree;
+mod workspace;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use keyledger_events::{
+    Metadata, Timestamp,
+    license::AccessRefusal,
+    values::{Identifier, LicenseKey},
+};
+use tokio::sync::{mpsc, oneshot, watch};
+
+pub use command::*;
+pub use executor::{QUEUE_COMMANDS_MAX, QUEUE_WEIGHT_MAX};
+pub use open::{OpenError, Options, open_vault};
+pub use reads::{LicenseFilter, LicenseView};
+
+use crate::{clock::Clock, store::Store, vault::Vault};
+use executor::{Job, Shared};
+
+/// Refusals remembered so that a repeated one isn't even queued: one entry for each license, reason and minute.
+const REFUSALS_REMEMBERED_MAX: u64 = 10_000;
+
+/// A ledger that is open for reading and writing. Cloning shares it.
+#[derive(Clone)]
+pub struct Ledger {
+    store: Arc<dyn Store>,
+    vault: Arc<Vault>,
+    clock: Clock,
+    queue: mpsc::Sender<Job>,
+    shared: Arc<Shared>,
+    recent_refusals: moka::sync::Cache<(String, AccessRefusal), ()>,
+    /// True once the executor has stopped.
+    executor: watch::Receiver<bool>,
+    closing: Arc<watch::Sender<bool>>,
+}
+
+impl Ledger {
+    /// Executes a command durably: when this returns an outcome, it is on disk.
+    ///
+    /// # Errors
+    /// When there is no outcome; unless the error says otherwise, nothing was done.
+    pub async fn execute(&self, request: Request) -> Result<Outcome, ExecuteError> {
+        let (reply, answer) = oneshot::channel();
+        self.submit(Job::new(request, Some(reply)))?;
+        answer.await.unwrap_or_else(|_| Err(ExecuteError::Unavailable("the server is stopping".to_owned())))
+    }
+
+    fn submit(&self, job: Job) -> Result<(), ExecuteError> {
+        let weight = job.weight;
+        // A single command is always taken when nothing waits, whatever it weighs.
+        if self.shared.queued_weight.fetch_add(weight, Ordering::Relaxed) > QUEUE_WEIGHT_MAX {
+            self.shared.queued_weight.fetch_sub(weight, Ordering::Relaxed);
+            return Err(ExecuteError::Overloaded);
+        }
+        self.shared.queued.fetch_add(1, Ordering::Relaxed);
+        self.queue.try_send(job).map_err(|error| {
+            self.shared.queued.fetch_sub(1, Ordering::Relaxed);
+            self.shared.queued_weight.fetch_sub(weight, Ordering::Relaxed);
+            match error {
+                mpsc::error::TrySendError::Full(_) => ExecuteError::Overloaded,
+                mpsc::error::TrySendError::Closed(_) => ExecuteError::Unavailable("the server is stopping".to_owned()),
+            }
+        })
+    }
+
+    /// Has a refusal that a query found recorded, without waiting for it. One for each license, reason and minute; when
+    /// the queue is full, none: the query's answer doesn't depend on it.
+    pub fn record_refusal(&self, key: &LicenseKey, identifier: Option<&Identifier>, reason: AccessRefusal, origin: Origin) {
+        let entry = (format!("{} {}", self.clock.now().minute(), key.as_str()), reason);
+        if self.recent_refusals.contains_key(&entry) {
+            return;
+        }
+        let command = Command::RecordRefusal { key: key.clone(), identifier: identifier.cloned(), reason };
+        if self.submit(Job::new(Request { command, origin, idempotency: None }, None)).is_ok() {
+            self.recent_refusals.insert(entry, ());
+        }
+    }
+
+    #[must_use]
+    pub fn vault(&self) -> &Arc<Vault> {
+        &self.vault
+    }
+
+    #[must_use]
+    pub fn store(&self) -> &Arc<dyn Store> {
+        &self.store
+    }
+
+    /// Commands that wait.
+    #[must_use]
+    pub fn queue_length(&self) -> usize {
+        self.shared.queued.load(Ordering::Relaxed)
+    }
+
+    /// The position after the last event that this process wrote or found at its start.
+    #[must_use]
+    pub fn head_position(&self) -> i64 {
+        self.shared.head_position.load(Ordering::Relaxed)
+    }
+
+    /// Whether commands can be executed now.
+    ///
+    /// # Errors
+    /// Why not.
+    pub async fn is_ready(&self) -> Result<(), String> {
+        if *self.executor.borrow() {
+            return Err("the executor has stopped".to_owned());
+        }
+        self.store.head().await.map(|_| ()).map_err(|error| error.to_string())
+    }
+
+    /// Takes no more commands, and waits until those that are queued are done. False when that took too long.
+    pub async fn close(&self, patience: Duration) -> bool {
+        self.closing.send_replace(true);
+        tokio::time::timeout(patience, self.stopped()).await.is_ok()
+    }
+
+    /// Resolves when the executor has stopped: after [`Ledger::close`], or because a defect ended it.
+    pub async fn stopped(&self) {
+        let mut executor = self.executor.clone();
+        // The executor's end of the channel being gone is the same news.
+        let _ = executor.wait_for(|stopped| *stopped).await;
+    }
+}
+
+/// The metadata of a command's events.
+fn metadata(origin: &Origin, request_hash: Option<&[u8]>, decided_at: Timestamp) -> Metadata {
+    let (actor, source) = match origin.actor {
+        Actor::ApiKey(number) => (format!("api_key:{number}"), "api"),
+        Actor::Operator => ("operator".to_owned(), "command_line"),
+        Actor::System => ("system".to_owned(), "server"),
+    };
+    let mut metadata = BTreeMap::from([
+        ("actor".to_owned(), actor),
+        ("correlation_id".to_owned(), crate::clock::new_id().to_string()),
+        ("decided_at".to_owned(), decided_at.to_string()),
+        ("request_id".to_owned(), origin.request_id.to_string()),
+        ("source".to_owned(), source.to_owned()),
+    ]);
+    metadata.extend(request_hash.map(|hash| ("idempotency_key_hash".to_owned(), hex::encode(hash))));
+    metadata.extend(origin.reason.clone().map(|reason| ("reason".to_owned(), reason)));
+    metadata
+}

@@ -1,0 +1,101 @@
+//! Replay: the log read from its beginning, every event checked against its hash, opened and folded. [`rebuild`] makes
+//! fresh projections this way, [`verify`] compares with those in use.
+
+mod folder;
+mod reader;
+mod verify;
+
+use std::sync::Arc;
+
+use keyledger_events::{DecodeError, Recorded};
+use keyledger_projections::{FoldError, registry::versions};
+
+pub use verify::{Verified, verify};
+
+use crate::{
+    store::{Rebuild, Store, StoreError},
+    vault::Vault,
+};
+use folder::Folder;
+use reader::{Reader, Source};
+
+/// Events read, opened and folded at a time.
+const CHUNK_EVENTS: i64 = 10_000;
+
+#[derive(Debug, thiserror::Error)]
+pub enum ReplayError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("event {position} cannot be read: {source}")]
+    Decode {
+        position: i64,
+        #[source]
+        source: DecodeError,
+    },
+    #[error("the log is not what was written: {0}")]
+    Difference(String),
+    #[error(transparent)]
+    Fold(#[from] FoldError),
+    #[error("replay was interrupted: {0}")]
+    Interrupted(String),
+}
+
+/// Called with how many events are done and how many there are.
+pub type Progress<'a> = &'a mut (dyn FnMut(i64, i64) + Send);
+
+/// Folds the whole log into fresh tables and swaps them with those in use. The server may run meanwhile: only the last
+/// events are folded under the head lock.
+///
+/// # Errors
+/// When the log is damaged (its position is named, the tables in use stay as they are) or the store fails.
+pub async fn rebuild(store: &Arc<dyn Store>, vault: &Arc<Vault>, progress: Progress<'_>) -> Result<i64, ReplayError> {
+    let mut target = store.rebuild().await?;
+    let mut next = 0;
+    loop {
+        let head = store.head().await?;
+        if head.next_position - next <= CHUNK_EVENTS {
+            break;
+        }
+        next = fold_range(store, vault, &mut folder_at(target.as_mut(), next), next, head.next_position, progress).await?;
+    }
+    let head = target.lock().await?;
+    fold_range(store, vault, &mut folder_at(target.as_mut(), next), next, head.next_position, progress).await?;
+    target.swap(&versions()).await?;
+    Ok(head.next_position)
+}
+
+/// The events of `from..to`, checked and opened, all in memory: for ranges that fit.
+///
+/// # Errors
+/// When the log is damaged or the store fails.
+pub async fn recorded(store: &Arc<dyn Store>, vault: &Arc<Vault>, from: i64, to: i64) -> Result<Vec<Recorded>, ReplayError> {
+    let ledger_id = store.head().await?.ledger_id;
+    let mut reader = Reader::start(Source::Store(Arc::clone(store)), Arc::clone(vault), from, to, ledger_id);
+    let mut events = Vec::new();
+    while let Some(chunk) = reader.next().await? {
+        events.extend(chunk.events);
+    }
+    Ok(events)
+}
+
+fn folder_at(target: &mut dyn Rebuild, next: i64) -> Folder<'_> {
+    let folder = Folder::new(target);
+    if next == 0 { folder.from_empty() } else { folder }
+}
+
+async fn fold_range(
+    store: &Arc<dyn Store>,
+    vault: &Arc<Vault>,
+    folder: &mut Folder<'_>,
+    from: i64,
+    to: i64,
+    progress: Progress<'_>,
+) -> Result<i64, ReplayError> {
+    let mut reader = Reader::start(Source::Store(Arc::clone(store)), Arc::clone(vault), from, to, store.head().await?.ledger_id);
+    while let Some(chunk) = reader.next().await? {
+        folder.fold(&chunk.events).await?;
+        progress(chunk.events.last().map_or(to, |event| event.position + 1), to);
+    }
+    folder.flush().await?;
+    Ok(to)
+}

@@ -1,0 +1,223 @@
+//! Reads a range of the log ahead of whoever folds it: checks each event's place and hash, decodes it, opens what is
+//! personal. Two chunks at most are under way, so memory stays bounded.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use keyledger_events::{Event, Leaf, Personal, Recorded, Timestamp};
+use tokio::{sync::mpsc, task::JoinHandle};
+use uuid::Uuid;
+
+use super::{CHUNK_EVENTS, ReplayError};
+use crate::{
+    ledger::tree::{Hash, leaf_hash},
+    store::{Snapshot, Store, StoreError, StoredEvent, StoredSubject},
+    vault::{SubjectKey, Vault},
+};
+
+/// Subject keys kept opened, a hundred bytes each.
+const SUBJECTS_MAX: usize = 200_000;
+/// Chunks read ahead.
+const CHUNKS_AHEAD: usize = 1;
+
+/// Where events come from.
+pub(super) enum Source {
+    Store(Arc<dyn Store>),
+    Snapshot(Box<dyn Snapshot>),
+}
+
+impl Source {
+    async fn events(&mut self, from: i64, limit: i64) -> Result<Vec<StoredEvent>, StoreError> {
+        match self {
+            Self::Store(store) => store.events(from, limit).await,
+            Self::Snapshot(snapshot) => snapshot.events(from, limit).await,
+        }
+    }
+
+    async fn subjects(&mut self, ids: &[Uuid]) -> Result<Vec<StoredSubject>, StoreError> {
+        match self {
+            Self::Store(store) => store.subjects(ids).await,
+            Self::Snapshot(snapshot) => snapshot.subjects(ids).await,
+        }
+    }
+}
+
+pub(super) struct Chunk {
+    pub events: Vec<Recorded>,
+    pub hashes: Vec<Hash>,
+}
+
+pub(super) struct Reader {
+    chunks: mpsc::Receiver<Result<Chunk, ReplayError>>,
+    task: JoinHandle<Source>,
+}
+
+impl Reader {
+    /// Starts reading the events of `from..to`.
+    pub(super) fn start(source: Source, vault: Arc<Vault>, from: i64, to: i64, ledger_id: Uuid) -> Self {
+        let (sender, chunks) = mpsc::channel(CHUNKS_AHEAD);
+        let task = tokio::spawn(read(source, vault, from, to, ledger_id, sender));
+        Self { chunks, task }
+    }
+
+    /// The next events, in order; `None` after the last.
+    pub(super) async fn next(&mut self) -> Result<Option<Chunk>, ReplayError> {
+        self.chunks.recv().await.transpose()
+    }
+
+    /// Gives the source back when all is read.
+    pub(super) async fn finish(self) -> Result<Source, ReplayError> {
+        self.task.await.map_err(|error| ReplayError::Interrupted(error.to_string()))
+    }
+}
+
+async fn read(mut source: Source, vault: Arc<Vault>, from: i64, to: i64, ledger_id: Uuid, sender: mpsc::Sender<Result<Chunk, ReplayError>>) -> Source {
+    let mut opener = Opener { vault, ledger_id, subjects: HashMap::new() };
+    let mut next = from;
+    let mut recorded_at = Timestamp(0);
+    while next < to {
+        let result = opener.chunk(&mut source, next, to, recorded_at).await;
+        let failed = result.is_err();
+        if let Ok(chunk) = &result {
+            next += chunk.events.len() as i64;
+            recorded_at = chunk.events.last().map_or(recorded_at, |event| event.recorded_at);
+        }
+        if sender.send(result).await.is_err() || failed {
+            break;
+        }
+    }
+    source
+}
+
+struct Opener {
+    vault: Arc<Vault>,
+    ledger_id: Uuid,
+    /// Opened keys; `None` for subjects that were forgotten.
+    subjects: HashMap<Uuid, Option<SubjectKey>>,
+}
+
+impl Opener {
+    async fn chunk(&mut self, source: &mut Source, from: i64, to: i64, recorded_at: Timestamp) -> Result<Chunk, ReplayError> {
+        let stored = source.events(from, CHUNK_EVENTS.min(to - from)).await?;
+        if stored.is_empty() {
+            return Err(ReplayError::Difference(format!("event {from} is missing; the head says that there are {to} events")));
+        }
+        check_order(&stored, from, recorded_at)?;
+        let ledger_id = self.ledger_id;
+        let decoded = in_parallel(stored, move |stored| decode(&stored, ledger_id)).await?;
+        self.learn(source, &decoded).await?;
+        let vault = Arc::clone(&self.vault);
+        let subjects = Arc::new(std::mem::take(&mut self.subjects));
+        let known = Arc::clone(&subjects);
+        let opened = in_parallel(decoded, move |(recorded, hash)| open(&vault, &known, recorded).map(|recorded| (recorded, hash))).await?;
+        self.subjects = Arc::try_unwrap(subjects).unwrap_or_default();
+        let (events, hashes) = opened.into_iter().unzip();
+        Ok(Chunk { events, hashes })
+    }
+
+    /// Fetches the keys of the subjects that a chunk names and that aren't known yet.
+    async fn learn(&mut self, source: &mut Source, decoded: &[(Recorded, Hash)]) -> Result<(), ReplayError> {
+        if self.subjects.len() > SUBJECTS_MAX {
+            self.subjects.clear();
+        }
+        let mut missing = Vec::new();
+        for (recorded, _) in decoded {
+            if let Some(Personal::Sealed(sealed)) = recorded.event.personal()
+                && !self.subjects.contains_key(&sealed.subject)
+            {
+                self.subjects.insert(sealed.subject, None);
+                missing.push(sealed.subject);
+            }
+        }
+        if missing.is_empty() {
+            return Ok(());
+        }
+        for subject in source.subjects(&missing).await? {
+            let key = self
+                .vault
+                .open_subject(subject.kind, subject.id, &subject.sealed_key)
+                .map_err(|_| ReplayError::Difference(format!("the key of data subject {} does not open", subject.id)))?;
+            self.subjects.insert(subject.id, Some(key));
+        }
+        Ok(())
+    }
+}
+
+/// Applies a function to all values on two threads, keeping their order; the first error in order wins.
+async fn in_parallel<T, U>(mut values: Vec<T>, apply: impl Fn(T) -> Result<U, ReplayError> + Clone + Send + 'static) -> Result<Vec<U>, ReplayError>
+where
+    T: Send + 'static,
+    U: Send + 'static,
+{
+    let second = values.split_off(values.len() / 2);
+    let work = |values: Vec<T>| {
+        let apply = apply.clone();
+        tokio::task::spawn_blocking(move || values.into_iter().map(apply).collect::<Result<Vec<U>, _>>())
+    };
+    let (first, second) = (work(values), work(second));
+    let interrupted = |error: tokio::task::JoinError| ReplayError::Interrupted(error.to_string());
+    let (first, second) = (first.await.map_err(interrupted)?, second.await.map_err(interrupted)?);
+    let mut results = first?;
+    results.extend(second?);
+    Ok(results)
+}
+
+fn check_order(stored: &[StoredEvent], from: i64, recorded_at: Timestamp) -> Result<(), ReplayError> {
+    let mut last = recorded_at;
+    for (expected, event) in (from..).zip(stored) {
+        if event.position != expected {
+            return Err(ReplayError::Difference(format!("event {expected} is missing: the next one is {}", event.position)));
+        }
+        if event.recorded_at < last {
+            return Err(ReplayError::Difference(format!("event {expected} was recorded before the one before it")));
+        }
+        last = event.recorded_at;
+    }
+    Ok(())
+}
+
+fn decode(stored: &StoredEvent, ledger_id: Uuid) -> Result<(Recorded, Hash), ReplayError> {
+    let position = stored.position;
+    let leaf = Leaf {
+        ledger_id,
+        position,
+        aggregate_type: &stored.aggregate_type,
+        aggregate_id: stored.aggregate_id,
+        sequence: stored.sequence,
+        event_id: stored.event_id,
+        event_type: &stored.event_type,
+        event_version: &stored.event_version,
+        recorded_at: stored.recorded_at,
+        payload: &stored.payload,
+        metadata: &stored.metadata,
+    };
+    let hash = leaf_hash(leaf.canonical().as_bytes());
+    if hash != stored.leaf_hash {
+        return Err(ReplayError::Difference(format!("event {position} does not have the hash it was recorded with")));
+    }
+    let event = Event::decode(&stored.aggregate_type, &stored.event_type, &stored.event_version, &stored.payload)
+        .map_err(|source| ReplayError::Decode { position, source })?;
+    let recorded = Recorded {
+        position,
+        aggregate_id: stored.aggregate_id,
+        sequence: stored.sequence,
+        event_id: stored.event_id,
+        recorded_at: stored.recorded_at,
+        event,
+    };
+    Ok((recorded, hash))
+}
+
+fn open(vault: &Vault, subjects: &HashMap<Uuid, Option<SubjectKey>>, mut recorded: Recorded) -> Result<Recorded, ReplayError> {
+    let (position, event_id) = (recorded.position, recorded.event_id);
+    let Some(personal) = recorded.event.personal_mut() else { return Ok(recorded) };
+    let opened = match &*personal {
+        Personal::Sealed(sealed) => subjects.get(&sealed.subject).and_then(Option::as_ref).map(|key| vault.unseal(key, event_id, sealed)),
+        Personal::None | Personal::Open(_) => None,
+    };
+    if let Some(data) = opened {
+        let data = data.map_err(|_| ReplayError::Difference(format!("the personal data of event {position} does not open")))?;
+        *personal = Personal::Open(data);
+    }
+    Ok(recorded)
+}

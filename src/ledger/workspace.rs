@@ -1,0 +1,507 @@
+//! One batch in memory: the rows loaded under the head lock, and what the batch's commands add, each seeing the effects
+//! of those before it. A command works on a [`Staged`] copy, so one that is refused or fails leaves no trace.
+
+use std::collections::{BTreeSet, HashMap};
+
+use keyledger_events::{
+    Context, Event, Leaf, Numbers, Personal, PersonalData, Recorded, SubjectKind, Timestamp,
+    block::BlockKind,
+    envelope::{LEAF_BYTES_MAX, canonical_json},
+};
+use keyledger_projections::{CountersRow, LicenseRow, Row, RowKey, Table, fold, registry::COUNTERS, touches};
+use uuid::Uuid;
+
+use super::{
+    command::{Actor, ExecuteError, Origin},
+    tree::{Edge, leaf_hash},
+};
+use crate::{
+    clock::new_id,
+    store::{ApiKeySecret, Found, Head, KeyPairSecret, Lookups, StoredEvent, StoredRequest, StoredSubject, WriteSet},
+    vault::{SubjectKey, Vault, VaultError},
+};
+
+/// A damaged ledger or an error of ours: logged, answered as such, and nothing is written.
+pub(super) fn internal(error: impl std::fmt::Display) -> ExecuteError {
+    ExecuteError::Internal(error.to_string())
+}
+
+pub(super) struct Workspace<'v> {
+    vault: &'v Vault,
+    /// The time of every event of the batch: never before the last event's.
+    now: Timestamp,
+    head: Head,
+    edge: Edge,
+    /// The numbers drawn next when the batch began: what is at or above them can't be in the database yet.
+    drawn_from: Numbers,
+    rows: HashMap<RowKey, Option<Row>>,
+    /// Of the loaded rows, those that are in the database.
+    stored: BTreeSet<RowKey>,
+    changed: BTreeSet<RowKey>,
+    licenses_by_key: HashMap<String, i64>,
+    activations: HashMap<(i64, String), i64>,
+    license_meta: HashMap<(i64, String), i64>,
+    product_meta: HashMap<(i64, String), i64>,
+    blocks: HashMap<(BlockKind, String), i64>,
+    subjects: HashMap<(SubjectKind, i64), SubjectKey>,
+    owners_by_email: HashMap<Vec<u8>, i64>,
+    requests: HashMap<Vec<u8>, StoredRequest>,
+    events: Vec<StoredEvent>,
+    new_subjects: Vec<StoredSubject>,
+    new_requests: Vec<StoredRequest>,
+    api_key_secrets: Vec<ApiKeySecret>,
+    key_pair_secrets: Vec<KeyPairSecret>,
+}
+
+impl<'v> Workspace<'v> {
+    pub(super) fn new(vault: &'v Vault, head: Head, now: Timestamp) -> Result<Self, ExecuteError> {
+        let size = u64::try_from(head.next_position).map_err(internal)?;
+        let edge = Edge::read(size, &head.tree_edge).ok_or_else(|| internal("the head's tree edge does not fit its position"))?;
+        Ok(Self {
+            vault,
+            now: now.max(head.recorded_at),
+            head,
+            edge,
+            drawn_from: Numbers::default(),
+            rows: HashMap::new(),
+            stored: BTreeSet::new(),
+            changed: BTreeSet::new(),
+            licenses_by_key: HashMap::new(),
+            activations: HashMap::new(),
+            license_meta: HashMap::new(),
+            product_meta: HashMap::new(),
+            blocks: HashMap::new(),
+            subjects: HashMap::new(),
+            owners_by_email: HashMap::new(),
+            requests: HashMap::new(),
+            events: Vec::new(),
+            new_subjects: Vec::new(),
+            new_requests: Vec::new(),
+            api_key_secrets: Vec::new(),
+            key_pair_secrets: Vec::new(),
+        })
+    }
+
+    /// Takes in what was found of what was looked up. What was asked for by number and not found is known to be absent.
+    pub(super) fn add(&mut self, asked: &Lookups, found: Found) -> Result<(), ExecuteError> {
+        for row in found.rows {
+            let key = row.key();
+            self.index(&row);
+            self.stored.insert(key);
+            self.rows.insert(key, Some(row));
+        }
+        for key in &asked.rows {
+            self.rows.entry(*key).or_insert(None);
+        }
+        if asked.rows.contains(&COUNTERS) {
+            self.drawn_from = self.counters().next;
+        }
+        for subject in found.subjects {
+            let key = self.vault.open_subject(subject.kind, subject.id, &subject.sealed_key).map_err(internal)?;
+            if let Some(index) = subject.email_index {
+                self.owners_by_email.insert(index, subject.number);
+            }
+            self.subjects.insert((subject.kind, subject.number), key);
+        }
+        self.requests.extend(found.requests.into_iter().map(|request| (request.id.clone(), request)));
+        Ok(())
+    }
+
+    /// Keeps the look-ups by key, identifier and value in step with the rows.
+    fn index(&mut self, row: &Row) {
+        match row {
+            Row::License(row) if row.license.deleted => {
+                if self.licenses_by_key.get(&row.license.key) == Some(&row.license.number) {
+                    self.licenses_by_key.remove(&row.license.key);
+                }
+            }
+            Row::License(row) => {
+                self.licenses_by_key.insert(row.license.key.clone(), row.license.number);
+            }
+            Row::Activation(row) => {
+                if let Some(identifier) = &row.activation.identifier {
+                    self.activations.insert((row.activation.license, identifier.clone()), row.activation.number);
+                }
+            }
+            Row::LicenseMeta(row) => {
+                self.license_meta.insert((row.meta.license, row.meta.key.clone()), row.meta.number);
+            }
+            Row::ProductMeta(row) => {
+                self.product_meta.insert((row.meta.product, row.meta.key.clone()), row.meta.number);
+            }
+            Row::Block(row) => {
+                if let Some(value) = &row.block.value {
+                    self.blocks.insert((row.block.kind, value.clone()), row.block.number);
+                }
+            }
+            Row::Counters(_) | Row::KeyPair(_) | Row::ApiKey(_) | Row::Product(_) | Row::LicenseCount(_) => {}
+        }
+    }
+
+    pub(super) fn now(&self) -> Timestamp {
+        self.now
+    }
+
+    pub(super) fn row<'a, R>(&'a self, table: Table, number: i64) -> Option<&'a R>
+    where
+        &'a R: TryFrom<&'a Row>,
+    {
+        self.rows.get(&RowKey(table, number))?.as_ref().and_then(|row| row.try_into().ok())
+    }
+
+    pub(super) fn license(&self, key: &str) -> Option<&LicenseRow> {
+        self.row(Table::License, *self.licenses_by_key.get(key)?)
+    }
+
+    pub(super) fn owner_by_email(&self, index: &[u8]) -> Option<i64> {
+        self.owners_by_email.get(index).copied()
+    }
+
+    pub(super) fn block(&self, kind: BlockKind, value: &str) -> Option<i64> {
+        let number = self.blocks.get(&(kind, value.to_owned())).copied()?;
+        self.rows.get(&RowKey(Table::Block, number))?.as_ref().map(|_| number)
+    }
+
+    pub(super) fn request(&self, id: &[u8]) -> Option<&StoredRequest> {
+        self.requests.get(id).filter(|request| request.expires_at > self.now)
+    }
+
+    pub(super) fn record_request(&mut self, request: StoredRequest) {
+        self.requests.insert(request.id.clone(), request.clone());
+        self.new_requests.push(request);
+    }
+
+    fn counters(&self) -> CountersRow {
+        self.row::<CountersRow>(COUNTERS.0, COUNTERS.1).copied().unwrap_or_default()
+    }
+
+    /// Whether the ledger has its first event.
+    pub(super) fn is_founded(&self) -> bool {
+        self.head.next_position > 0
+    }
+
+    pub(super) fn ledger_id(&self) -> Uuid {
+        self.head.ledger_id
+    }
+
+    pub(super) fn stage<'w>(&'w mut self, origin: &'w Origin, request_hash: Option<&[u8]>, decided_at: Timestamp) -> Result<Staged<'w, 'v>, ExecuteError> {
+        let metadata = canonical_json(&super::metadata(origin, request_hash, decided_at)).map_err(internal)?;
+        Ok(Staged {
+            workspace: self,
+            origin,
+            metadata,
+            rows: HashMap::new(),
+            events: Vec::new(),
+            subjects: HashMap::new(),
+            new_subjects: Vec::new(),
+            new_owners: HashMap::new(),
+            api_key_secrets: Vec::new(),
+            key_pair_secrets: Vec::new(),
+        })
+    }
+
+    pub(super) fn event_count(&self) -> usize {
+        self.events.len()
+    }
+
+    /// What is to be written; `None` where no command had an effect.
+    pub(super) fn into_write_set(self, requests_expired_before: Option<Timestamp>) -> Option<WriteSet> {
+        if self.events.is_empty() && self.new_requests.is_empty() {
+            return None;
+        }
+        let mut rows = self.rows;
+        let mut upserts = Vec::with_capacity(self.changed.len());
+        let mut deletes = Vec::new();
+        for key in self.changed {
+            match rows.remove(&key).flatten() {
+                Some(row) => upserts.push(row),
+                None if self.stored.contains(&key) => deletes.push(key),
+                // Made and removed within the batch.
+                None => {}
+            }
+        }
+        let head = Head {
+            tree_edge: self.edge.bytes(),
+            recorded_at: if self.events.is_empty() { self.head.recorded_at } else { self.now },
+            ..self.head
+        };
+        Some(WriteSet {
+            head,
+            events: self.events,
+            upserts,
+            deletes,
+            subjects: self.new_subjects,
+            requests: self.new_requests,
+            api_key_secrets: self.api_key_secrets,
+            key_pair_secrets: self.key_pair_secrets,
+            requests_expired_before,
+        })
+    }
+}
+
+/// The effects of one command, not yet the batch's.
+pub(super) struct Staged<'w, 'v> {
+    pub(super) workspace: &'w mut Workspace<'v>,
+    origin: &'w Origin,
+    metadata: String,
+    rows: HashMap<RowKey, Option<Row>>,
+    events: Vec<StoredEvent>,
+    subjects: HashMap<(SubjectKind, i64), SubjectKey>,
+    new_subjects: Vec<StoredSubject>,
+    /// E-mail indexes of owners whose number this command drew.
+    new_owners: HashMap<i64, Vec<u8>>,
+    api_key_secrets: Vec<ApiKeySecret>,
+    key_pair_secrets: Vec<KeyPairSecret>,
+}
+
+impl Staged<'_, '_> {
+    pub(super) fn row<'a, R>(&'a self, table: Table, number: i64) -> Option<&'a R>
+    where
+        &'a R: TryFrom<&'a Row>,
+    {
+        match self.rows.get(&RowKey(table, number)) {
+            Some(row) => row.as_ref().and_then(|row| row.try_into().ok()),
+            None => self.workspace.row(table, number),
+        }
+    }
+
+    pub(super) fn activation(&self, license: i64, identifier: &str) -> Option<&keyledger_projections::ActivationRow> {
+        let number = self.workspace.activations.get(&(license, identifier.to_owned()))?;
+        self.row(Table::Activation, *number)
+    }
+
+    pub(super) fn license_meta(&self, license: i64, key: &str) -> Option<&keyledger_projections::LicenseMetaRow> {
+        let number = self.workspace.license_meta.get(&(license, key.to_owned()))?;
+        self.row(Table::LicenseMeta, *number)
+    }
+
+    pub(super) fn product_meta(&self, product: i64, key: &str) -> Option<&keyledger_projections::ProductMetaRow> {
+        let number = self.workspace.product_meta.get(&(product, key.to_owned()))?;
+        self.row(Table::ProductMeta, *number)
+    }
+
+    pub(super) fn context(&self) -> Context {
+        let counters = self.row::<CountersRow>(COUNTERS.0, COUNTERS.1).copied().unwrap_or_default();
+        Context { now: self.workspace.now, next: counters.next }
+    }
+
+    /// The number of the owner with this address; a new one where it was never seen.
+    pub(super) fn owner_number(&mut self, email: &str) -> i64 {
+        let index = self.workspace.vault.email_index(email);
+        if let Some(number) = self.workspace.owner_by_email(&index) {
+            return number;
+        }
+        if let Some((number, _)) = self.new_owners.iter().find(|(_, known)| **known == index) {
+            return *number;
+        }
+        let number = self.context().next.owner;
+        self.new_owners.insert(number, index);
+        number
+    }
+
+    pub(super) fn add_api_key_secret(&mut self, secret: ApiKeySecret) {
+        self.api_key_secrets.push(secret);
+    }
+
+    pub(super) fn add_key_pair_secret(&mut self, secret: KeyPairSecret) {
+        self.key_pair_secrets.push(secret);
+    }
+
+    /// How many events this command has so far, and where they begin.
+    pub(super) fn positions(&self) -> (i64, i64) {
+        (self.workspace.head.next_position, self.events.len() as i64)
+    }
+
+    /// Adds an event: stamps it, folds it into the rows, seals what is personal, hashes the leaf.
+    ///
+    /// # Errors
+    /// When it is too large, or the rows are not what they must be; then the command as a whole has failed.
+    pub(super) fn append(&mut self, mut event: Event) -> Result<(), ExecuteError> {
+        let keys = touches(&event);
+        for key in &keys {
+            self.take_up(*key)?;
+        }
+        let (aggregate_id, last_sequence) = match (&event, keys.first().and_then(|key| self.rows.get(key))) {
+            (Event::Ledger(_), _) => (self.workspace.head.ledger_id, 0),
+            (_, Some(Some(row))) => row.stream().ok_or_else(|| internal("the first row an event touches is not its stream's"))?,
+            (_, _) => (new_id(), 0),
+        };
+        if let (Some(ip), Some(personal)) = (self.origin.client_ip, event.personal_mut()) {
+            let data = match std::mem::take(personal) {
+                Personal::Open(data) => data,
+                Personal::None | Personal::Sealed(_) => PersonalData::default(),
+            };
+            *personal = Personal::Open(PersonalData { client_ip: Some(ip.to_string()), ..data });
+        }
+        let position = self.workspace.head.next_position + self.events.len() as i64;
+        let mut recorded = Recorded {
+            position,
+            aggregate_id,
+            sequence: last_sequence + 1,
+            event_id: new_id(),
+            recorded_at: self.workspace.now,
+            event,
+        };
+        for key in keys {
+            let row = self.rows.remove(&key).flatten();
+            let row = fold(key, row, &recorded).map_err(internal)?;
+            self.rows.insert(key, row);
+        }
+        self.seal(&mut recorded)?;
+        self.events.push(self.stored(&recorded)?);
+        Ok(())
+    }
+
+    /// Copies a row of the batch into this command's own. A row that was not looked up can only be one that is new.
+    fn take_up(&mut self, key: RowKey) -> Result<(), ExecuteError> {
+        if self.rows.contains_key(&key) {
+            return Ok(());
+        }
+        let row = match self.workspace.rows.get(&key) {
+            Some(row) => row.clone(),
+            None if is_new(key, &self.workspace.drawn_from) => None,
+            None => return Err(internal(format!("{} {} was not looked up", key.0.name(), key.1))),
+        };
+        self.rows.insert(key, row);
+        Ok(())
+    }
+
+    fn seal(&mut self, recorded: &mut Recorded) -> Result<(), ExecuteError> {
+        let Some(data) = recorded.event.personal().and_then(Personal::open).cloned() else { return Ok(()) };
+        let sealed = match self.subject_of(&recorded.event, &data) {
+            Some((kind, number)) => {
+                let subject = self.subject_key(kind, number).map_err(internal)?;
+                Personal::Sealed(self.workspace.vault.seal(&subject, recorded.event_id, &data).map_err(internal)?)
+            }
+            None => Personal::None,
+        };
+        if let Some(personal) = recorded.event.personal_mut() {
+            *personal = sealed;
+        }
+        Ok(())
+    }
+
+    /// Whose data it is: the license's owner; or the license itself, where it has none; or, where nothing is said but
+    /// where the request came from, whoever asked.
+    fn subject_of(&self, event: &Event, data: &PersonalData) -> Option<(SubjectKind, i64)> {
+        let actor = match self.origin.actor {
+            Actor::ApiKey(number) => Some((SubjectKind::Actor, number)),
+            Actor::Operator | Actor::System => None,
+        };
+        match event {
+            Event::License(event) => {
+                let number = event.license();
+                if let Some(owner) = self.row::<LicenseRow>(Table::License, number).and_then(|row| row.license.owner) {
+                    return Some((SubjectKind::Owner, owner));
+                }
+                let own = (SubjectKind::License, number);
+                let is_known = self.subjects.contains_key(&own) || self.workspace.subjects.contains_key(&own);
+                if is_known || !data.is_only_client_ip() { Some(own) } else { actor }
+            }
+            Event::Block(keyledger_events::block::BlockEvent::BlockAdded(event)) => Some((SubjectKind::Block, event.block)),
+            Event::Block(_) | Event::Product(_) | Event::ApiKey(_) | Event::KeyPair(_) | Event::Ledger(_) => actor,
+        }
+    }
+
+    fn subject_key(&mut self, kind: SubjectKind, number: i64) -> Result<SubjectKey, VaultError> {
+        if let Some(key) = self.subjects.get(&(kind, number)).or_else(|| self.workspace.subjects.get(&(kind, number))) {
+            return Ok(key.clone());
+        }
+        let (key, sealed_key) = self.workspace.vault.new_subject(kind)?;
+        let email_index = if kind == SubjectKind::Owner { self.new_owners.get(&number).cloned() } else { None };
+        self.new_subjects.push(StoredSubject { kind, number, id: key.id, sealed_key, email_index });
+        self.subjects.insert((kind, number), key.clone());
+        Ok(key)
+    }
+
+    fn stored(&self, recorded: &Recorded) -> Result<StoredEvent, ExecuteError> {
+        let Recorded { position, aggregate_id, sequence, event_id, recorded_at, event } = recorded;
+        let payload = event.payload().map_err(internal)?;
+        let leaf = Leaf {
+            ledger_id: self.workspace.head.ledger_id,
+            position: *position,
+            aggregate_type: event.aggregate_type(),
+            aggregate_id: *aggregate_id,
+            sequence: *sequence,
+            event_id: *event_id,
+            event_type: event.event_type(),
+            event_version: event.event_version(),
+            recorded_at: *recorded_at,
+            payload: &payload,
+            metadata: &self.metadata,
+        }
+        .canonical();
+        if leaf.len() > LEAF_BYTES_MAX {
+            return Err(ExecuteError::TooLarge);
+        }
+        let leaf_hash = leaf_hash(leaf.as_bytes());
+        Ok(StoredEvent {
+            position: *position,
+            aggregate_type: event.aggregate_type().to_owned(),
+            aggregate_id: *aggregate_id,
+            sequence: *sequence,
+            event_id: *event_id,
+            event_type: event.event_type().to_owned(),
+            event_version: event.event_version().to_owned(),
+            recorded_at: *recorded_at,
+            payload,
+            metadata: self.metadata.clone(),
+            leaf_hash,
+        })
+    }
+
+    /// Takes back all that the command did so far.
+    pub(super) fn discard(&mut self) {
+        self.rows.clear();
+        self.events.clear();
+        self.subjects.clear();
+        self.new_subjects.clear();
+        self.new_owners.clear();
+        self.api_key_secrets.clear();
+        self.key_pair_secrets.clear();
+    }
+
+    /// Makes the command's effects the batch's.
+    pub(super) fn finish(self) {
+        let workspace = self.workspace;
+        for (key, row) in self.rows {
+            if let Some(row) = &row {
+                workspace.index(row);
+            }
+            if workspace.rows.get(&key) != Some(&row) {
+                workspace.changed.insert(key);
+                workspace.rows.insert(key, row);
+            }
+        }
+        for event in &self.events {
+            workspace.edge.push(event.leaf_hash);
+        }
+        workspace.head.next_position += self.events.len() as i64;
+        workspace.events.extend(self.events);
+        workspace.subjects.extend(self.subjects);
+        for subject in &self.new_subjects {
+            if let Some(index) = &subject.email_index {
+                workspace.owners_by_email.insert(index.clone(), subject.number);
+            }
+        }
+        workspace.new_subjects.extend(self.new_subjects);
+        workspace.api_key_secrets.extend(self.api_key_secrets);
+        workspace.key_pair_secrets.extend(self.key_pair_secrets);
+    }
+}
+
+/// Whether a row's number was not drawn yet when the batch began.
+fn is_new(key: RowKey, drawn_from: &Numbers) -> bool {
+    let first_new = match key.0 {
+        Table::Counters => return false,
+        Table::KeyPair => drawn_from.key_pair,
+        Table::ApiKey => drawn_from.api_key,
+        Table::Block => drawn_from.block,
+        Table::Product | Table::LicenseCount => drawn_from.product,
+        Table::ProductMeta => drawn_from.product_meta,
+        Table::License => drawn_from.license,
+        Table::Activation => drawn_from.activation,
+        Table::LicenseMeta => drawn_from.license_meta,
+    };
+    key.1 >= first_new
+}

@@ -1,0 +1,11 @@
+//! keyledger: a license server whose source of truth is a ledger. See `ARCHITECTURE.md` for the map.
+
+pub mod access;
+pub mod app;
+pub mod cli;
+pub mod clock;
+pub mod http;
+pub mod ledger;
+pub mod signer;
+pub mod store;
+pub mod vault;

@@ -1,0 +1,5 @@
+//! The `keyledger` program.
+
+fn main() -> std::process::ExitCode {
+    keyledger::cli::run()
+}

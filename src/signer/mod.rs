@@ -1,0 +1,141 @@
+//! The only place that touches private keys: it makes key pairs, keeps the opened ones for a while, and signs.
+//!
+//! A signature is a fifth of a millisecond of computing, on the task of the request that needs it, while that task holds
+//! one of as many permits as there are cores. The other requests wait for a permit as tasks, not as threads, so a
+//! request that needs no signature finds a worker free within one signature's time.
+
+mod verify;
+
+use std::sync::Arc;
+
+use aws_lc_rs::{
+    encoding::{AsDer, Pkcs8V1Der, PublicKeyX509Der},
+    rand::SystemRandom,
+    rsa::{KeyPair, KeySize},
+    signature::{KeyPair as _, RSA_PKCS1_SHA256},
+};
+use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
+use keyledger_projections::Value;
+use metrics::Counter;
+use rsa::{
+    RsaPublicKey,
+    pkcs8::{DecodePublicKey, EncodePublicKey, LineEnding},
+};
+use tokio::sync::Semaphore;
+
+use crate::{
+    ledger::NewKeyPair,
+    store::{Store, StoreError},
+    vault::{Vault, VaultError},
+};
+
+pub use verify::verify_response;
+
+/// Opened private keys kept in memory: some kilobytes each; a vendor has few products.
+const OPEN_KEYS_MAX: u64 = 1_000;
+/// Key pairs made at the same time: each takes a core for a good part of a second.
+const GENERATIONS_MAX: usize = 2;
+
+#[derive(Debug, thiserror::Error)]
+pub enum SignerError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("key pair {0} has no private key")]
+    Missing(i64),
+    #[error("the private key of key pair {0} can't be used")]
+    Rejected(i64),
+    #[error(transparent)]
+    Vault(#[from] VaultError),
+    #[error("making a key pair failed")]
+    Generation,
+    #[error("signing failed")]
+    Signing,
+}
+
+pub struct Signer {
+    store: Arc<dyn Store>,
+    vault: Arc<Vault>,
+    /// The number of the key pair that signs where no product's does.
+    global: i64,
+    open: moka::sync::Cache<i64, Arc<KeyPair>>,
+    permits: Semaphore,
+    generations: Semaphore,
+    signatures: Counter,
+}
+
+impl Signer {
+    /// `cores` is how many signatures may be computed at once.
+    ///
+    /// # Errors
+    /// When the global key pair can't be read.
+    pub async fn new(store: Arc<dyn Store>, vault: Arc<Vault>, cores: usize) -> Result<Self, SignerError> {
+        let rows = store.query("SELECT number FROM key_pair WHERE product IS NULL ORDER BY number DESC LIMIT 1", &[]).await?;
+        let global = match rows.first().and_then(|row| row.first()) {
+            Some(Value::Int(number)) => *number,
+            _ => return Err(SignerError::Missing(0)),
+        };
+        let signer = Self {
+            store,
+            vault,
+            global,
+            open: moka::sync::Cache::new(OPEN_KEYS_MAX),
+            permits: Semaphore::new(cores.max(1)),
+            generations: Semaphore::new(GENERATIONS_MAX),
+            signatures: metrics::counter!("keyledger_signatures_total"),
+        };
+        signer.key(global).await?;
+        Ok(signer)
+    }
+
+    /// Signs, in standard Base64: RSASSA-PKCS1-v1_5 with SHA-256. Without a key pair the global one signs.
+    ///
+    /// # Errors
+    /// When the key can't be had.
+    pub async fn sign(&self, key_pair: Option<i64>, message: &[u8]) -> Result<String, SignerError> {
+        let key = self.key(key_pair.unwrap_or(self.global)).await?;
+        // Fair: who waits longest is next.
+        let _permit = self.permits.acquire().await.map_err(|_| SignerError::Signing)?;
+        let mut signature = vec![0; key.public_modulus_len()];
+        key.sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), message, &mut signature).map_err(|_| SignerError::Signing)?;
+        self.signatures.increment(1);
+        Ok(BASE64.encode(signature))
+    }
+
+    async fn key(&self, number: i64) -> Result<Arc<KeyPair>, SignerError> {
+        if let Some(key) = self.open.get(&number) {
+            return Ok(key);
+        }
+        let rows = self.store.query("SELECT sealed FROM key_pair_secret WHERE key_pair = $1", &[number.into()]).await?;
+        let Some(Value::Bytes(sealed)) = rows.first().and_then(|row| row.first()) else {
+            return Err(SignerError::Missing(number));
+        };
+        let pkcs8 = self.vault.open_private_key(sealed)?;
+        let key = Arc::new(KeyPair::from_pkcs8(&pkcs8).map_err(|_| SignerError::Rejected(number))?);
+        self.open.insert(number, Arc::clone(&key));
+        Ok(key)
+    }
+
+    /// Makes a key pair on a thread of its own.
+    ///
+    /// # Errors
+    /// When it can't be made.
+    pub async fn generate(&self) -> Result<NewKeyPair, SignerError> {
+        let _permit = self.generations.acquire().await.map_err(|_| SignerError::Generation)?;
+        let vault = Arc::clone(&self.vault);
+        tokio::task::spawn_blocking(move || generate(&vault)).await.map_err(|_| SignerError::Generation)?
+    }
+}
+
+/// Makes an RSA-2048 key pair; takes a good part of a second.
+///
+/// # Errors
+/// When it can't be made or sealed.
+pub fn generate(vault: &Vault) -> Result<NewKeyPair, SignerError> {
+    let key = KeyPair::generate(KeySize::Rsa2048).map_err(|_| SignerError::Generation)?;
+    let public: PublicKeyX509Der<'_> = key.public_key().as_der().map_err(|_| SignerError::Generation)?;
+    let public_key = RsaPublicKey::from_public_key_der(public.as_ref())
+        .and_then(|public| public.to_public_key_pem(LineEnding::LF))
+        .map_err(|_| SignerError::Generation)?;
+    let pkcs8 = AsDer::<Pkcs8V1Der<'_>>::as_der(&key).map_err(|_| SignerError::Generation)?;
+    Ok(NewKeyPair { algorithm: "RSA-2048".to_owned(), public_key, sealed_private_key: vault.seal_private_key(pkcs8.as_ref())? })
+}

@@ -1,0 +1,225 @@
+//! Where the ledger is kept: one small trait, two backends. A backend knows tables, transactions and types; it knows
+//! nothing of commands, HTTP or keys.
+
+pub mod postgres;
+pub mod sqlite;
+
+use async_trait::async_trait;
+use keyledger_events::{SubjectKind, Timestamp, block::BlockKind};
+use keyledger_projections::{ReadError, Row, RowKey, Table, Value};
+use uuid::Uuid;
+
+/// The end of the log, moved by every batch in its transaction. Whoever holds its lock is the only writer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Head {
+    pub ledger_id: Uuid,
+    /// The position that the next event gets, so also the number of events.
+    pub next_position: i64,
+    /// When the last event was recorded; time never runs backwards along the log.
+    pub recorded_at: Timestamp,
+    /// The right edge of the Merkle tree over all events: 32-byte hashes of the perfect subtrees, largest first.
+    pub tree_edge: Vec<u8>,
+    /// The versions of the projections that the rows are of.
+    pub projections: String,
+}
+
+/// An event as the log keeps it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredEvent {
+    pub position: i64,
+    pub aggregate_type: String,
+    pub aggregate_id: Uuid,
+    pub sequence: i64,
+    pub event_id: Uuid,
+    pub event_type: String,
+    pub event_version: String,
+    pub recorded_at: Timestamp,
+    /// Canonical JSON, byte for byte as hashed.
+    pub payload: String,
+    /// Canonical JSON, byte for byte as hashed.
+    pub metadata: String,
+    /// RFC 6962 leaf hash.
+    pub leaf_hash: [u8; 32],
+}
+
+/// The key of one data subject. Destroying the row is forgetting the subject.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredSubject {
+    pub kind: SubjectKind,
+    /// The owner's, license's, API key's or block entry's number.
+    pub number: i64,
+    pub id: Uuid,
+    /// Sealed by the master key.
+    pub sealed_key: Vec<u8>,
+    /// Keyed hash of the e-mail address: owners only.
+    pub email_index: Option<Vec<u8>>,
+}
+
+/// The record of one request that carried an `Idempotency-Key`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredRequest {
+    /// Keyed hash of API key, path and idempotency key.
+    pub id: Vec<u8>,
+    /// Keyed hash of the parameters.
+    pub parameters: Vec<u8>,
+    /// What the command came to, as JSON.
+    pub outcome: String,
+    pub expires_at: Timestamp,
+}
+
+/// The keyed hash under which an API key's value is found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ApiKeySecret {
+    pub hmac: Vec<u8>,
+    pub api_key: i64,
+}
+
+/// A private key, sealed by the master key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyPairSecret {
+    pub key_pair: i64,
+    pub sealed: Vec<u8>,
+}
+
+/// What a batch wants to see under the lock. Everything is looked up by an index.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Lookups {
+    pub rows: Vec<RowKey>,
+    /// Licenses that are not deleted, by key string.
+    pub licenses: Vec<String>,
+    /// License number and identifier.
+    pub activations: Vec<(i64, String)>,
+    /// License number and meta key.
+    pub license_meta: Vec<(i64, String)>,
+    /// Product number and meta key.
+    pub product_meta: Vec<(i64, String)>,
+    pub blocks: Vec<(BlockKind, String)>,
+    pub subjects: Vec<(SubjectKind, i64)>,
+    pub owners_by_email: Vec<Vec<u8>>,
+    pub requests: Vec<Vec<u8>>,
+}
+
+impl Lookups {
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// What was found of it, in no order.
+#[derive(Clone, Debug, Default)]
+pub struct Found {
+    pub rows: Vec<Row>,
+    pub subjects: Vec<StoredSubject>,
+    pub requests: Vec<StoredRequest>,
+}
+
+/// All that one batch writes.
+#[derive(Clone, Debug)]
+pub struct WriteSet {
+    pub head: Head,
+    /// With consecutive positions from the locked head's `next_position` on.
+    pub events: Vec<StoredEvent>,
+    /// Rows to insert or replace, by primary key.
+    pub upserts: Vec<Row>,
+    pub deletes: Vec<RowKey>,
+    pub subjects: Vec<StoredSubject>,
+    /// Records of requests to insert; one of the same id that has expired is replaced.
+    pub requests: Vec<StoredRequest>,
+    pub api_key_secrets: Vec<ApiKeySecret>,
+    pub key_pair_secrets: Vec<KeyPairSecret>,
+    /// Request records that expired before this go (a bounded number at a time).
+    pub requests_expired_before: Option<Timestamp>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The database can't be reached or is busy: the same call may work later.
+    #[error("the database is not available: {0}")]
+    Unavailable(String),
+    /// The connection broke while COMMIT was on its way: done or not done, only the log can tell.
+    #[error("the connection broke at COMMIT: {0}")]
+    CommitUnknown(String),
+    /// The database refused what it was given, or holds what it must not.
+    #[error("the database refused the operation: {0}")]
+    Refused(String),
+    #[error("table {table}: {source}")]
+    Read {
+        table: &'static str,
+        #[source]
+        source: ReadError,
+    },
+    /// A setting or version under which the ledger must not run.
+    #[error("{0}")]
+    Unsuitable(String),
+}
+
+/// A backend.
+#[async_trait]
+pub trait Store: Send + Sync {
+    /// `sqlite` or `postgres`.
+    fn backend(&self) -> &'static str;
+
+    /// Founds the ledger: inserts its head and its secret, sealed by the master key. Safe when several nodes start at once.
+    /// Returns whether this call did it; `false` where the ledger was founded before.
+    async fn initialize(&self, head: &Head, sealed_secret: &[u8]) -> Result<bool, StoreError>;
+
+    /// The ledger's secret as [`Store::initialize`] was given it.
+    async fn sealed_secret(&self) -> Result<Option<Vec<u8>>, StoreError>;
+
+    /// Starts a write transaction and locks the head row in it. Waits for the lock, but not for ever.
+    async fn begin(&self) -> Result<(Box<dyn Transaction>, Head), StoreError>;
+
+    /// Runs a query. The SQL is the same for both backends: parameters are `$1`, `$2`, … and appear first in that order.
+    async fn query(&self, sql: &'static str, parameters: &[Value]) -> Result<Vec<Vec<Value>>, StoreError>;
+
+    /// The head without a lock.
+    async fn head(&self) -> Result<Head, StoreError>;
+
+    /// Events from a position on, in order.
+    async fn events(&self, from: i64, limit: i64) -> Result<Vec<StoredEvent>, StoreError>;
+
+    /// The subjects of these ids, as far as they still exist.
+    async fn subjects(&self, ids: &[Uuid]) -> Result<Vec<StoredSubject>, StoreError>;
+
+    /// A view of the whole database that stands still while others write.
+    async fn snapshot(&self) -> Result<Box<dyn Snapshot>, StoreError>;
+
+    /// Fresh, empty tables of all projections beside the ones in use.
+    async fn rebuild(&self) -> Result<Box<dyn Rebuild>, StoreError>;
+}
+
+/// An open write transaction that holds the head lock. Dropping it rolls back.
+#[async_trait]
+pub trait Transaction: Send {
+    async fn load(&mut self, lookups: &Lookups) -> Result<Found, StoreError>;
+
+    /// Writes everything and commits.
+    async fn commit(self: Box<Self>, write: WriteSet) -> Result<(), StoreError>;
+}
+
+/// A read transaction on one version of the database.
+#[async_trait]
+pub trait Snapshot: Send {
+    async fn head(&mut self) -> Result<Head, StoreError>;
+    async fn events(&mut self, from: i64, limit: i64) -> Result<Vec<StoredEvent>, StoreError>;
+    async fn subjects(&mut self, ids: &[Uuid]) -> Result<Vec<StoredSubject>, StoreError>;
+    /// Rows of a table in ascending order of their primary key, which is greater than `after`.
+    async fn rows(&mut self, table: Table, after: i64, limit: i64) -> Result<Vec<Row>, StoreError>;
+}
+
+/// Fresh projection tables being filled. Dropping it leaves the tables in use as they are.
+#[async_trait]
+pub trait Rebuild: Send {
+    async fn load(&mut self, keys: &[RowKey]) -> Result<Vec<Row>, StoreError>;
+
+    /// Inserts or replaces rows and deletes others. Commits at once, unless [`Rebuild::lock`] was called: then with the swap.
+    /// `fresh` rows are known not to be there yet.
+    async fn write(&mut self, fresh: &[Row], changed: &[Row], deletes: &[RowKey]) -> Result<(), StoreError>;
+
+    /// Makes the indexes (left out until now) and takes the head lock: from here on nobody appends until the swap.
+    async fn lock(&mut self) -> Result<Head, StoreError>;
+
+    /// Puts the fresh tables in the place of the old ones, notes the versions, commits.
+    async fn swap(self: Box<Self>, projections: &str) -> Result<(), StoreError>;
+}

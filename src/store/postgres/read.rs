@@ -1,0 +1,187 @@
+//! Reading, on any connection: what is asked, and how the answers become rows.
+
+use std::collections::BTreeMap;
+
+use keyledger_events::SubjectKind;
+use keyledger_projections::{Row, RowKey, Table, Value};
+use tokio_postgres::Row as PostgresRow;
+use uuid::Uuid;
+
+use super::{
+    error::OrStoreError,
+    session::{Call, Session},
+    sql::{EVENTS, HEAD, Sql},
+    value::{Cell, Datum, Id, Parameter, Time},
+};
+use crate::store::{Found, Head, Lookups, StoreError, StoredEvent, StoredRequest, StoredSubject};
+
+pub(super) fn column<'a>(cells: impl IntoIterator<Item = Cell<'a>>) -> Parameter<'a> {
+    Parameter::Column(cells.into_iter().collect())
+}
+
+pub(super) fn values(row: &PostgresRow) -> Result<Vec<Value>, StoreError> {
+    (0..row.len()).map(|i| row.try_get::<_, Datum>(i).map(|datum| datum.0).or_store_error()).collect()
+}
+
+fn table_row(table: Table, row: &PostgresRow) -> Result<Row, StoreError> {
+    Row::read(table, values(row)?).map_err(|source| StoreError::Read { table: table.name(), source })
+}
+
+pub(super) fn head(rows: &[PostgresRow]) -> Result<Head, StoreError> {
+    let row = rows.first().ok_or_else(|| StoreError::Unsuitable("the ledger is not initialised".to_owned()))?;
+    let read = || {
+        Ok(Head {
+            ledger_id: row.try_get::<_, Id>(0)?.0,
+            next_position: row.try_get(1)?,
+            recorded_at: row.try_get::<_, Time>(2)?.0,
+            tree_edge: row.try_get(3)?,
+            projections: row.try_get(4)?,
+        })
+    };
+    read().or_store_error()
+}
+
+pub(super) async fn read_head(session: &Session) -> Result<Head, StoreError> {
+    head(&session.query(HEAD, &[]).await.or_store_error()?)
+}
+
+pub(super) async fn events(session: &Session, from: i64, limit: i64) -> Result<Vec<StoredEvent>, StoreError> {
+    let rows = session.query(EVENTS, &[Parameter::One(Cell::Int(from)), Parameter::One(Cell::Int(limit))]).await.or_store_error()?;
+    rows.iter().map(event).collect()
+}
+
+fn event(row: &PostgresRow) -> Result<StoredEvent, StoreError> {
+    let position: i64 = row.try_get(0).or_store_error()?;
+    let damaged = |why: String| StoreError::Refused(format!("event {position} can't be read: {why}"));
+    let aggregate_id: &str = row.try_get(2).or_store_error()?;
+    let leaf_hash: &[u8] = row.try_get(10).or_store_error()?;
+    let aggregate_id = Uuid::try_parse(aggregate_id).map_err(|error| damaged(error.to_string()))?;
+    let leaf_hash = leaf_hash.try_into().map_err(|_| damaged("its leaf hash is not 32 bytes long".to_owned()))?;
+    let read = || {
+        Ok(StoredEvent {
+            position,
+            aggregate_type: row.try_get(1)?,
+            aggregate_id,
+            sequence: row.try_get(3)?,
+            event_id: row.try_get::<_, Id>(4)?.0,
+            event_type: row.try_get(5)?,
+            event_version: row.try_get(6)?,
+            recorded_at: row.try_get::<_, Time>(7)?.0,
+            payload: row.try_get(8)?,
+            metadata: row.try_get(9)?,
+            leaf_hash,
+        })
+    };
+    read().map_err(|error: tokio_postgres::Error| damaged(error.to_string()))
+}
+
+pub(super) async fn subjects(session: &Session, sql: &Sql, ids: &[Uuid]) -> Result<Vec<StoredSubject>, StoreError> {
+    let rows = session.query(&sql.subject_by_id, &[column(ids.iter().map(|id| Cell::Uuid(*id)))]).await.or_store_error()?;
+    rows.iter().map(subject).collect()
+}
+
+fn subject(row: &PostgresRow) -> Result<StoredSubject, StoreError> {
+    let kind: &str = row.try_get(0).or_store_error()?;
+    let all = [SubjectKind::Owner, SubjectKind::License, SubjectKind::Actor, SubjectKind::Block];
+    let kind = all.into_iter().find(|known| known.as_str() == kind);
+    let kind = kind.ok_or_else(|| StoreError::Refused("a subject is of an unknown kind".to_owned()))?;
+    let read = || {
+        let id = row.try_get::<_, Id>(2)?.0;
+        Ok(StoredSubject { kind, number: row.try_get(1)?, id, sealed_key: row.try_get(3)?, email_index: row.try_get(4)? })
+    };
+    read().or_store_error()
+}
+
+fn request(row: &PostgresRow) -> Result<StoredRequest, StoreError> {
+    let read = || {
+        let expires_at = row.try_get::<_, Time>(3)?.0;
+        Ok(StoredRequest { id: row.try_get(0)?, parameters: row.try_get(1)?, outcome: row.try_get(2)?, expires_at })
+    };
+    read().or_store_error()
+}
+
+/// Row keys by table.
+pub(super) fn by_table(keys: &[RowKey]) -> BTreeMap<Table, Vec<Cell<'static>>> {
+    let mut tables: BTreeMap<Table, Vec<Cell<'_>>> = BTreeMap::new();
+    for key in keys {
+        tables.entry(key.0).or_default().push(Cell::Int(key.1));
+    }
+    tables
+}
+
+/// Rows of several tables, in one round trip.
+pub(super) async fn rows(session: &Session, sql: &Sql, keys: &[RowKey]) -> Result<Vec<Row>, StoreError> {
+    Ok(load(session, sql, &Lookups { rows: keys.to_vec(), ..Lookups::default() }).await?.rows)
+}
+
+/// What the rows of an answer are.
+#[derive(Clone, Copy)]
+enum Kind {
+    Row(Table),
+    Subject,
+    Request,
+}
+
+/// Everything that a batch looks up, in one round trip.
+pub(super) async fn load(session: &Session, sql: &Sql, lookups: &Lookups) -> Result<Found, StoreError> {
+    let mut kinds = Vec::new();
+    let mut calls = Vec::new();
+    let mut ask = |kind, call| {
+        kinds.push(kind);
+        calls.push(call);
+    };
+    for (table, keys) in by_table(&lookups.rows) {
+        ask(Kind::Row(table), Call { sql: &sql.table(table)?.select, parameters: vec![Parameter::Column(keys)] });
+    }
+    if !lookups.licenses.is_empty() {
+        let keys = column(lookups.licenses.iter().map(|key| Cell::Text(key)));
+        ask(Kind::Row(Table::License), Call { sql: &sql.license_by_key, parameters: vec![keys] });
+    }
+    let pairs = [
+        (Table::Activation, &sql.activation, &lookups.activations),
+        (Table::LicenseMeta, &sql.license_meta, &lookups.license_meta),
+        (Table::ProductMeta, &sql.product_meta, &lookups.product_meta),
+    ];
+    for (table, sql, pairs) in pairs {
+        if !pairs.is_empty() {
+            let (numbers, texts) = (pairs.iter().map(|pair| Cell::Int(pair.0)), pairs.iter().map(|pair| Cell::Text(&pair.1)));
+            ask(Kind::Row(table), Call { sql, parameters: vec![column(numbers), column(texts)] });
+        }
+    }
+    if !lookups.blocks.is_empty() {
+        let kinds = column(lookups.blocks.iter().map(|(kind, _)| Cell::Text(kind.as_str())));
+        let values = column(lookups.blocks.iter().map(|(_, value)| Cell::Text(value)));
+        ask(Kind::Row(Table::Block), Call { sql: &sql.block, parameters: vec![kinds, values] });
+    }
+    if !lookups.subjects.is_empty() {
+        let kinds = column(lookups.subjects.iter().map(|(kind, _)| Cell::Text(kind.as_str())));
+        let numbers = column(lookups.subjects.iter().map(|(_, number)| Cell::Int(*number)));
+        ask(Kind::Subject, Call { sql: &sql.subject, parameters: vec![kinds, numbers] });
+    }
+    if !lookups.owners_by_email.is_empty() {
+        let indexes = column(lookups.owners_by_email.iter().map(|index| Cell::Bytes(index)));
+        ask(Kind::Subject, Call { sql: &sql.owner_by_email, parameters: vec![indexes] });
+    }
+    if !lookups.requests.is_empty() {
+        let ids = column(lookups.requests.iter().map(|id| Cell::Bytes(id)));
+        ask(Kind::Request, Call { sql: &sql.request, parameters: vec![ids] });
+    }
+
+    let mut found = Found::default();
+    for (kind, rows) in kinds.iter().zip(session.query_all(&calls).await.or_store_error()?) {
+        for row in &rows {
+            match kind {
+                Kind::Row(table) => found.rows.push(table_row(*table, row)?),
+                Kind::Subject => found.subjects.push(subject(row)?),
+                Kind::Request => found.requests.push(request(row)?),
+            }
+        }
+    }
+    Ok(found)
+}
+
+pub(super) async fn page(session: &Session, sql: &Sql, table: Table, after: i64, limit: i64) -> Result<Vec<Row>, StoreError> {
+    let parameters = [Parameter::One(Cell::Int(after)), Parameter::One(Cell::Int(limit))];
+    let rows = session.query(&sql.table(table)?.page, &parameters).await.or_store_error()?;
+    rows.iter().map(|row| table_row(table, row)).collect()
+}

@@ -1,0 +1,144 @@
+//! Fresh projection tables beside the ones in use, and their swap.
+
+use std::{pin::pin, sync::Arc};
+
+use async_trait::async_trait;
+use keyledger_projections::{ColumnType, Row, RowKey, Table};
+use tokio_postgres::{
+    binary_copy::BinaryCopyInWriter,
+    types::{ToSql, Type},
+};
+
+use super::{
+    error::{OrStoreError, pipeline_error},
+    read,
+    session::{Connector, Role, Session},
+    sql::{HEAD_LOCKED, Part, Sql, projections},
+    value::Cell,
+    write,
+};
+use crate::store::{Head, Rebuild, StoreError};
+
+/// The fresh tables' schema.
+const SCHEMA: &str = "keyledger_rebuild";
+/// Held by the one rebuild: "keyledg" and "r".
+const REBUILD_LOCK: &str = "7738711811024905074";
+
+/// Has a connection of its own, on which the fresh tables come before the ones in use, so that the same SQL finds them.
+pub(super) struct PostgresRebuild {
+    session: Session,
+    sql: Arc<Sql>,
+    /// Where the tables in use are, quoted.
+    schema: String,
+    is_locked: bool,
+}
+
+impl PostgresRebuild {
+    pub(super) async fn begin(connector: &Connector, sql: Arc<Sql>) -> Result<Self, StoreError> {
+        let session = connector.open(Role::Long).await?;
+        if !lock(&session).await? {
+            return Err(StoreError::Unavailable("another rebuild is running".to_owned()));
+        }
+        let schema = session.client.query_one("SELECT quote_ident(current_schema())", &[]).await.and_then(|row| row.try_get(0)).or_store_error()?;
+        // Until the swap nothing has to be durable, and the swap's commit makes durable what came before it.
+        let sql_begin = format!(
+            "SET client_min_messages = warning; SET synchronous_commit = off; SET search_path = {SCHEMA}, {schema}; \
+             DROP SCHEMA IF EXISTS {SCHEMA} CASCADE; CREATE SCHEMA {SCHEMA}; {}",
+            projections(Part::Tables)
+        );
+        session.client.batch_execute(&sql_begin).await.or_store_error()?;
+        Ok(Self { session, sql, schema, is_locked: false })
+    }
+
+    async fn copy(&self, table: Table, rows: &[&Row]) -> Result<(), tokio_postgres::Error> {
+        let types: Vec<Type> = table.columns().iter().map(|column| column_type(column.ty)).collect();
+        let sql = match self.sql.table(table) {
+            Ok(sql) => sql.copy.as_str(),
+            Err(_) => return Ok(()),
+        };
+        let statement = self.session.statement(sql).await?;
+        let mut writer = pin!(BinaryCopyInWriter::new(self.session.client.copy_in(&statement).await?, &types));
+        for row in rows {
+            let values = row.values();
+            let cells: Vec<Cell<'_>> = values.iter().map(Cell::from).collect();
+            let cells: Vec<&(dyn ToSql + Sync)> = cells.iter().map(|cell| cell as &(dyn ToSql + Sync)).collect();
+            writer.as_mut().write(&cells).await?;
+        }
+        writer.finish().await.map(drop)
+    }
+}
+
+/// Whether this session is now the one that rebuilds.
+async fn lock(session: &Session) -> Result<bool, StoreError> {
+    let sql = format!("SELECT pg_try_advisory_lock({REBUILD_LOCK})");
+    session.client.query_one(&sql, &[]).await.and_then(|row| row.try_get(0)).or_store_error()
+}
+
+/// Drops what a rebuild left that did not end: its rows would outlive their forgetting.
+pub(super) async fn clear_stale(session: &Session) -> Result<(), StoreError> {
+    if lock(session).await? {
+        let sql = format!("SET client_min_messages = warning; DROP SCHEMA IF EXISTS {SCHEMA} CASCADE; SELECT pg_advisory_unlock({REBUILD_LOCK})");
+        session.client.batch_execute(&sql).await.or_store_error()?;
+    }
+    Ok(())
+}
+
+fn column_type(ty: ColumnType) -> Type {
+    match ty {
+        ColumnType::Int => Type::INT8,
+        ColumnType::Bool => Type::BOOL,
+        ColumnType::Text => Type::TEXT,
+        ColumnType::Bytes => Type::BYTEA,
+        ColumnType::Time => Type::TIMESTAMPTZ,
+        ColumnType::Uuid => Type::UUID,
+    }
+}
+
+#[async_trait]
+impl Rebuild for PostgresRebuild {
+    async fn load(&mut self, keys: &[RowKey]) -> Result<Vec<Row>, StoreError> {
+        read::rows(&self.session, &self.sql, keys).await
+    }
+
+    async fn write(&mut self, fresh: &[Row], changed: &[Row], deletes: &[RowKey]) -> Result<(), StoreError> {
+        let changed = write::table_values(changed);
+        let mut calls = Vec::new();
+        write::delete_calls(&self.sql, deletes, &mut calls)?;
+        write::upsert_calls(&self.sql, &changed, &mut calls)?;
+        self.session.query_all(&calls).await.or_store_error()?;
+        for table in Table::ALL {
+            let rows: Vec<&Row> = fresh.iter().filter(|row| row.key().0 == *table).collect();
+            if !rows.is_empty() {
+                self.copy(*table, &rows).await.or_store_error()?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn lock(&mut self) -> Result<Head, StoreError> {
+        let client = &self.session.client;
+        client.batch_execute(projections(Part::Indexes)).await.or_store_error()?;
+        let analyze = Table::ALL.iter().map(|table| format!("ANALYZE {SCHEMA}.{}", table.name())).collect::<Vec<_>>().join("; ");
+        client.batch_execute(&analyze).await.or_store_error()?;
+        // From here on others wait, so a rebuild that comes to a halt ends by itself.
+        client.batch_execute("SET idle_in_transaction_session_timeout = '30s'; BEGIN; SET LOCAL synchronous_commit = on").await.or_store_error()?;
+        let head = read::head(&self.session.query(HEAD_LOCKED, &[]).await.or_store_error()?)?;
+        self.is_locked = true;
+        Ok(head)
+    }
+
+    async fn swap(self: Box<Self>, projections: &str) -> Result<(), StoreError> {
+        if !self.is_locked {
+            return Err(StoreError::Refused("the tables of a rebuild can only be swapped under the lock".to_owned()));
+        }
+        let client = &self.session.client;
+        let swaps = Table::ALL.iter().map(|table| {
+            let (name, schema) = (table.name(), &self.schema);
+            format!("DROP TABLE IF EXISTS {schema}.{name}; ALTER TABLE {SCHEMA}.{name} SET SCHEMA {schema};")
+        });
+        client.batch_execute(&swaps.collect::<String>()).await.or_store_error()?;
+        client.execute("UPDATE head SET projections = $1 WHERE id = 1", &[&projections]).await.or_store_error()?;
+        client.batch_execute(&format!("DROP SCHEMA {SCHEMA}")).await.or_store_error()?;
+        client.batch_execute("COMMIT").await.map_err(|error| pipeline_error(&error, true))
+    }
+}

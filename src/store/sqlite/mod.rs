@@ -1,0 +1,168 @@
+//! The embedded store: SQLite, one writing connection, a few that read.
+//!
+//! Nothing here waits for a network, so everything runs on the caller's thread: a look-up takes microseconds. What takes
+//! longer (a page of thousands of events, waiting for another process) belongs on a thread of the caller's own.
+
+mod connection;
+mod migrate;
+mod read;
+mod rebuild;
+mod snapshot;
+mod sql;
+mod transaction;
+mod write;
+
+use std::{
+    path::{Path, PathBuf},
+    sync::{
+        Arc, Mutex, PoisonError, TryLockError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread::available_parallelism,
+};
+
+use async_trait::async_trait;
+use keyledger_projections::Value;
+use rusqlite::{Connection, TransactionBehavior};
+use tokio::{
+    sync::{Mutex as AsyncMutex, OwnedMutexGuard},
+    time::timeout,
+};
+use uuid::Uuid;
+
+use self::{
+    connection::{BUSY_TIMEOUT, OrStoreError, Role, open},
+    read::ReadSql,
+    rebuild::SqliteRebuild,
+    snapshot::SqliteSnapshot,
+    transaction::SqliteTransaction,
+};
+use super::{Head, Rebuild, Snapshot, Store, StoreError, StoredEvent, StoredSubject, Transaction};
+
+/// A few readers are enough: each is busy for microseconds.
+const READERS_MIN: usize = 2;
+const READERS_MAX: usize = 8;
+
+/// How much of the database the store keeps in memory. The operating system keeps the rest.
+#[derive(Clone, Copy, Debug)]
+pub struct SqliteOptions {
+    /// KiB for the writing connection.
+    pub writer_cache_kib: i64,
+    /// KiB for all reading connections together.
+    pub reader_cache_kib: i64,
+    /// Reading connections; as many as the machine has cores, within reason, where it is not said.
+    pub readers: Option<usize>,
+}
+
+impl Default for SqliteOptions {
+    fn default() -> Self {
+        Self { writer_cache_kib: 16 * 1024, reader_cache_kib: 16 * 1024, readers: None }
+    }
+}
+
+/// A ledger in one file.
+#[derive(Debug)]
+pub struct SqliteStore {
+    path: PathBuf,
+    sql: Arc<ReadSql>,
+    writer: Arc<AsyncMutex<Connection>>,
+    readers: Vec<Mutex<Connection>>,
+    next_reader: AtomicUsize,
+}
+
+impl SqliteStore {
+    /// Opens the file, makes it where there is none, and brings its tables up to date.
+    ///
+    /// # Errors
+    /// When the file can't be used, SQLite can't be set as the ledger needs it, or a newer program migrated the file.
+    pub fn open(path: &Path, options: SqliteOptions) -> Result<Self, StoreError> {
+        let mut writer = open(path, Role::Writer { cache_kib: options.writer_cache_kib })?;
+        migrate::migrate(&mut writer)?;
+        rebuild::clear_stale(path, &mut writer)?;
+        let cores = available_parallelism().map_or(READERS_MIN, usize::from);
+        let count = options.readers.unwrap_or(cores).clamp(READERS_MIN, READERS_MAX);
+        let cache_kib = options.reader_cache_kib / i64::try_from(count).unwrap_or(1);
+        let readers = (0..count).map(|_| open(path, Role::Reader { cache_kib }).map(Mutex::new)).collect::<Result<_, _>>()?;
+        Ok(Self {
+            path: path.to_owned(),
+            sql: Arc::new(ReadSql::new()),
+            writer: Arc::new(AsyncMutex::new(writer)),
+            readers,
+            next_reader: AtomicUsize::new(0),
+        })
+    }
+
+    /// Runs something on a reader that is free; where none is, on one of them as soon as it is.
+    fn read<T>(&self, job: impl FnOnce(&Connection) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        let start = self.next_reader.fetch_add(1, Ordering::Relaxed) % self.readers.len().max(1);
+        let (before, from) = self.readers.split_at(start);
+        for reader in from.iter().chain(before) {
+            match reader.try_lock() {
+                Ok(connection) => return job(&connection),
+                // A panic while reading leaves nothing behind.
+                Err(TryLockError::Poisoned(poisoned)) => return job(&poisoned.into_inner()),
+                Err(TryLockError::WouldBlock) => {}
+            }
+        }
+        let reader = self.readers.get(start).ok_or_else(|| StoreError::Unavailable("there is no reading connection".to_owned()))?;
+        job(&reader.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// The writing connection, once nobody else in this process writes.
+async fn lock_writer(writer: &Arc<AsyncMutex<Connection>>) -> Result<OwnedMutexGuard<Connection>, StoreError> {
+    timeout(BUSY_TIMEOUT, Arc::clone(writer).lock_owned()).await.map_err(|_| StoreError::Unavailable("the writing connection is busy".to_owned()))
+}
+
+#[async_trait]
+impl Store for SqliteStore {
+    fn backend(&self) -> &'static str {
+        "sqlite"
+    }
+
+    async fn initialize(&self, head: &Head, sealed_secret: &[u8]) -> Result<bool, StoreError> {
+        let mut writer = lock_writer(&self.writer).await?;
+        let transaction = writer.transaction_with_behavior(TransactionBehavior::Immediate).or_store_error()?;
+        let is_ours = write::initialize(&transaction, head, sealed_secret)?;
+        transaction.commit().or_store_error()?;
+        Ok(is_ours)
+    }
+
+    async fn sealed_secret(&self) -> Result<Option<Vec<u8>>, StoreError> {
+        self.read(|connection| {
+            let mut statement = connection.prepare_cached("SELECT sealed FROM ledger_secret WHERE id = 1").or_store_error()?;
+            let mut rows = statement.query([]).or_store_error()?;
+            rows.next().or_store_error()?.map(|row| row.get(0).or_store_error()).transpose()
+        })
+    }
+
+    async fn begin(&self) -> Result<(Box<dyn Transaction>, Head), StoreError> {
+        let writer = lock_writer(&self.writer).await?;
+        let (transaction, head) = SqliteTransaction::begin(writer, Arc::clone(&self.sql))?;
+        Ok((Box::new(transaction), head))
+    }
+
+    async fn query(&self, sql: &'static str, parameters: &[Value]) -> Result<Vec<Vec<Value>>, StoreError> {
+        self.read(|connection| read::query_values(connection, sql, parameters))
+    }
+
+    async fn head(&self) -> Result<Head, StoreError> {
+        self.read(read::head)
+    }
+
+    async fn events(&self, from: i64, limit: i64) -> Result<Vec<StoredEvent>, StoreError> {
+        self.read(|connection| read::events(connection, from, limit))
+    }
+
+    async fn subjects(&self, ids: &[Uuid]) -> Result<Vec<StoredSubject>, StoreError> {
+        self.read(|connection| read::subjects(connection, &self.sql, ids))
+    }
+
+    async fn snapshot(&self) -> Result<Box<dyn Snapshot>, StoreError> {
+        Ok(Box::new(SqliteSnapshot::begin(&self.path, Arc::clone(&self.sql))?))
+    }
+
+    async fn rebuild(&self) -> Result<Box<dyn Rebuild>, StoreError> {
+        Ok(Box::new(SqliteRebuild::begin(&self.path, Arc::clone(&self.writer)).await?))
+    }
+}

@@ -1,0 +1,361 @@
+//! Secrets: the master key, what it seals, and the keyed hashes. Nothing here is ever logged.
+
+use std::io::Write;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::Path;
+
+use aws_lc_rs::{
+    aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey},
+    constant_time::verify_slices_are_equal,
+    hkdf, hmac,
+    rand::{SecureRandom, SystemRandom},
+};
+use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
+use keyledger_events::{PersonalData, Sealed, SubjectKind, envelope::LEAF_FORMAT};
+use uuid::Uuid;
+
+const KEY_LEN: usize = 32;
+
+/// A key of 256 bits.
+pub type Key = [u8; KEY_LEN];
+
+#[derive(Debug, thiserror::Error)]
+pub enum VaultError {
+    #[error("cannot read the master key file {path}: {source}")]
+    MasterKeyFile {
+        path: String,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error("the master key file {0} must hold 64 hexadecimal digits")]
+    MasterKeyFormat(String),
+    #[error("wrong master key: it does not open this ledger's secret (is KEYLEDGER_MASTER_KEY_FILE the file this ledger was made with?)")]
+    WrongMasterKey,
+    #[error("a sealed value does not open: it was altered, or sealed by another key")]
+    Sealed,
+    #[error("the operating system gives no random numbers")]
+    Random,
+}
+
+/// The key that seals all others at rest.
+pub struct MasterKey(Key);
+
+impl MasterKey {
+    /// Reads the key from a file of 64 hexadecimal digits.
+    ///
+    /// # Errors
+    /// When the file can't be read or holds something else.
+    pub fn read(path: &Path) -> Result<Self, VaultError> {
+        let shown = path.display().to_string();
+        let text = std::fs::read_to_string(path).map_err(|source| VaultError::MasterKeyFile { path: shown.clone(), source })?;
+        let bytes = hex::decode(text.trim()).map_err(|_| VaultError::MasterKeyFormat(shown.clone()))?;
+        let readable_by_others = std::fs::metadata(path).is_ok_and(|meta| meta.permissions().mode() & 0o077 != 0);
+        if readable_by_others {
+            tracing::warn!(file = shown, "the master key file is readable by other users; mode 0600 is advised");
+        }
+        Key::try_from(bytes).map(Self).map_err(|_| VaultError::MasterKeyFormat(shown))
+    }
+
+    /// Reads the key, or makes it where there is none: in a new file of mode 0600, synced before it is used.
+    ///
+    /// # Errors
+    /// When the file can't be read or made.
+    pub fn read_or_create(path: &Path) -> Result<Self, VaultError> {
+        let failed = |source| VaultError::MasterKeyFile { path: path.display().to_string(), source };
+        // Written whole beside it and linked into place, so that two processes starting at once use one key.
+        if !path.exists() {
+            let key = random::<KEY_LEN>()?;
+            let beside = path.with_extension(format!("{}.new", std::process::id()));
+            let mut file = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside).map_err(failed)?;
+            writeln!(file, "{}", hex::encode(key)).and_then(|()| file.sync_all()).map_err(failed)?;
+            let linked = std::fs::hard_link(&beside, path);
+            std::fs::remove_file(&beside).map_err(failed)?;
+            if let Err(error) = linked
+                && error.kind() != std::io::ErrorKind::AlreadyExists
+            {
+                return Err(failed(error));
+            }
+            if let Some(folder) = path.parent() {
+                std::fs::File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed)?;
+            }
+        }
+        Self::read(path)
+    }
+
+    /// A random key, for ledgers that are thrown away.
+    ///
+    /// # Errors
+    /// When there is no randomness.
+    pub fn random() -> Result<Self, VaultError> {
+        random().map(Self)
+    }
+
+    fn sealing_key(&self) -> Result<LessSafeKey, VaultError> {
+        aes_key(&derive::<KEY_LEN>(&self.0, &[b"keyledger seal at rest"])?)
+    }
+
+    /// A new ledger secret, sealed.
+    ///
+    /// # Errors
+    /// When there is no randomness.
+    pub fn new_ledger_secret(&self, ledger_id: Uuid) -> Result<Vec<u8>, VaultError> {
+        seal_at_rest(&self.sealing_key()?, &ledger_secret_label(ledger_id), &random::<KEY_LEN>()?)
+    }
+}
+
+fn ledger_secret_label(ledger_id: Uuid) -> Vec<u8> {
+    [b"ledger secret ".as_slice(), ledger_id.as_bytes()].concat()
+}
+
+/// Random bytes.
+///
+/// # Errors
+/// When the operating system gives none.
+pub fn random<const N: usize>() -> Result<[u8; N], VaultError> {
+    let mut bytes = [0; N];
+    SystemRandom::new().fill(&mut bytes).map_err(|_| VaultError::Random)?;
+    Ok(bytes)
+}
+
+struct Length(usize);
+
+impl hkdf::KeyType for Length {
+    fn len(&self) -> usize {
+        self.0
+    }
+}
+
+/// HKDF-Expand (RFC 5869) with SHA-256; the keys it is given are uniformly random, so they need no extraction.
+fn derive<const N: usize>(key: &Key, info: &[&[u8]]) -> Result<[u8; N], VaultError> {
+    let mut out = [0; N];
+    hkdf::Prk::new_less_safe(hkdf::HKDF_SHA256, key)
+        .expand(info, Length(N))
+        .and_then(|okm| okm.fill(&mut out))
+        .map_err(|_| VaultError::Sealed)?;
+    Ok(out)
+}
+
+fn aes_key(key: &Key) -> Result<LessSafeKey, VaultError> {
+    UnboundKey::new(&AES_256_GCM, key).map(LessSafeKey::new).map_err(|_| VaultError::Sealed)
+}
+
+/// Random nonce, ciphertext, tag.
+fn seal_at_rest(key: &LessSafeKey, label: &[u8], plain: &[u8]) -> Result<Vec<u8>, VaultError> {
+    let nonce = random::<NONCE_LEN>()?;
+    let mut sealed = plain.to_vec();
+    key.seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), Aad::from(label), &mut sealed).map_err(|_| VaultError::Sealed)?;
+    Ok([nonce.as_slice(), &sealed].concat())
+}
+
+fn open_at_rest(key: &LessSafeKey, label: &[u8], sealed: &[u8]) -> Result<Vec<u8>, VaultError> {
+    let (nonce, rest) = sealed.split_first_chunk::<NONCE_LEN>().ok_or(VaultError::Sealed)?;
+    let mut plain = rest.to_vec();
+    let length =
+        key.open_in_place(Nonce::assume_unique_for_key(*nonce), Aad::from(label), &mut plain).map_err(|_| VaultError::Sealed)?.len();
+    plain.truncate(length);
+    Ok(plain)
+}
+
+/// The key of a data subject, opened.
+#[derive(Clone)]
+pub struct SubjectKey {
+    pub kind: SubjectKind,
+    pub id: Uuid,
+    key: Key,
+}
+
+/// What an opened ledger needs of secrets.
+pub struct Vault {
+    ledger_id: Uuid,
+    at_rest: LessSafeKey,
+    api_keys: hmac::Key,
+    requests: hmac::Key,
+    emails: hmac::Key,
+}
+
+impl Vault {
+    /// Opens a ledger's secret with the master key.
+    ///
+    /// # Errors
+    /// When the master key is not the one that sealed it.
+    pub fn open(master: &MasterKey, ledger_id: Uuid, sealed_secret: &[u8]) -> Result<Self, VaultError> {
+        let at_rest = master.sealing_key()?;
+        let secret = open_at_rest(&at_rest, &ledger_secret_label(ledger_id), sealed_secret).map_err(|_| VaultError::WrongMasterKey)?;
+        let secret = Key::try_from(secret).map_err(|_| VaultError::WrongMasterKey)?;
+        let mac = |purpose: &[u8]| derive::<KEY_LEN>(&secret, &[purpose]).map(|key| hmac::Key::new(hmac::HMAC_SHA256, &key));
+        Ok(Self { ledger_id, at_rest, api_keys: mac(b"api keys")?, requests: mac(b"requests")?, emails: mac(b"e-mail addresses")? })
+    }
+
+    #[must_use]
+    pub fn ledger_id(&self) -> Uuid {
+        self.ledger_id
+    }
+
+    /// Under which an API key is found without being kept.
+    #[must_use]
+    pub fn api_key_hash(&self, value: &str) -> Vec<u8> {
+        hmac::sign(&self.api_keys, value.as_bytes()).as_ref().to_vec()
+    }
+
+    /// Keyed hash of a request's parts; each part's length is hashed too, so parts can't run into each other.
+    #[must_use]
+    pub fn request_hash(&self, parts: &[&[u8]]) -> Vec<u8> {
+        let mut context = hmac::Context::with_key(&self.requests);
+        for part in parts {
+            context.update(&(part.len() as u64).to_be_bytes());
+            context.update(part);
+        }
+        context.sign().as_ref().to_vec()
+    }
+
+    /// Under which an owner is found by address; letter case doesn't matter.
+    #[must_use]
+    pub fn email_index(&self, email: &str) -> Vec<u8> {
+        hmac::sign(&self.emails, email.trim().to_lowercase().as_bytes()).as_ref().to_vec()
+    }
+
+    /// Seals a private key.
+    ///
+    /// # Errors
+    /// When there is no randomness.
+    pub fn seal_private_key(&self, pkcs8: &[u8]) -> Result<Vec<u8>, VaultError> {
+        seal_at_rest(&self.at_rest, b"private key", pkcs8)
+    }
+
+    /// # Errors
+    /// When it was not sealed by this master key.
+    pub fn open_private_key(&self, sealed: &[u8]) -> Result<Vec<u8>, VaultError> {
+        open_at_rest(&self.at_rest, b"private key", sealed)
+    }
+
+    /// A new data subject: its opened key, and the sealed one to keep.
+    ///
+    /// # Errors
+    /// When there is no randomness.
+    pub fn new_subject(&self, kind: SubjectKind) -> Result<(SubjectKey, Vec<u8>), VaultError> {
+        let id = crate::clock::new_id();
+        let key = random::<KEY_LEN>()?;
+        let sealed = seal_at_rest(&self.at_rest, &subject_label(id), &key)?;
+        Ok((SubjectKey { kind, id, key }, sealed))
+    }
+
+    /// # Errors
+    /// When the key was not sealed by this master key, or for another subject.
+    pub fn open_subject(&self, kind: SubjectKind, id: Uuid, sealed_key: &[u8]) -> Result<SubjectKey, VaultError> {
+        let key = open_at_rest(&self.at_rest, &subject_label(id), sealed_key)?;
+        Ok(SubjectKey { kind, id, key: Key::try_from(key).map_err(|_| VaultError::Sealed)? })
+    }
+
+    /// Seals an event's personal data: AES-256-GCM under HKDF(subject key, event id), with a commitment to the key, so
+    /// that a ciphertext opens under one key alone. Each key seals once, so the nonce is constant.
+    ///
+    /// # Errors
+    /// When the data can't be serialized.
+    pub fn seal(&self, subject: &SubjectKey, event_id: Uuid, data: &PersonalData) -> Result<Sealed, VaultError> {
+        let (key, commitment) = event_key(subject, event_id)?;
+        let mut text = serde_json::to_vec(data).map_err(|_| VaultError::Sealed)?;
+        aes_key(&key)?
+            .seal_in_place_append_tag(Nonce::assume_unique_for_key([0; NONCE_LEN]), Aad::from(self.event_label(event_id)), &mut text)
+            .map_err(|_| VaultError::Sealed)?;
+        Ok(Sealed { ciphertext: BASE64.encode(text), commitment: BASE64.encode(commitment), of: subject.kind, subject: subject.id })
+    }
+
+    /// Opens an event's personal data.
+    ///
+    /// # Errors
+    /// When it was altered or belongs to another event, subject or ledger.
+    pub fn unseal(&self, subject: &SubjectKey, event_id: Uuid, sealed: &Sealed) -> Result<PersonalData, VaultError> {
+        let (key, commitment) = event_key(subject, event_id)?;
+        let stored = BASE64.decode(&sealed.commitment).map_err(|_| VaultError::Sealed)?;
+        verify_slices_are_equal(&commitment, &stored).map_err(|_| VaultError::Sealed)?;
+        let mut text = BASE64.decode(&sealed.ciphertext).map_err(|_| VaultError::Sealed)?;
+        let plain = aes_key(&key)?
+            .open_in_place(Nonce::assume_unique_for_key([0; NONCE_LEN]), Aad::from(self.event_label(event_id)), &mut text)
+            .map_err(|_| VaultError::Sealed)?;
+        serde_json::from_slice(plain).map_err(|_| VaultError::Sealed)
+    }
+
+    fn event_label(&self, event_id: Uuid) -> Vec<u8> {
+        [LEAF_FORMAT.as_bytes(), self.ledger_id.as_bytes(), event_id.as_bytes()].concat()
+    }
+}
+
+fn subject_label(id: Uuid) -> [u8; 24] {
+    let mut label = *b"subject                 ";
+    label[8..].copy_from_slice(id.as_bytes());
+    label
+}
+
+fn event_key(subject: &SubjectKey, event_id: Uuid) -> Result<(Key, Key), VaultError> {
+    let both = derive::<{ 2 * KEY_LEN }>(&subject.key, &[b"keyledger event ", event_id.as_bytes()])?;
+    let (mut key, mut commitment) = ([0; KEY_LEN], [0; KEY_LEN]);
+    key.copy_from_slice(&both[..KEY_LEN]);
+    commitment.copy_from_slice(&both[KEY_LEN..]);
+    Ok((key, commitment))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn vault() -> (MasterKey, Vec<u8>, Vault) {
+        let master = MasterKey::random().unwrap();
+        let secret = master.new_ledger_secret(Uuid::from_u128(1)).unwrap();
+        let vault = Vault::open(&master, Uuid::from_u128(1), &secret).unwrap();
+        (master, secret, vault)
+    }
+
+    fn data() -> PersonalData {
+        PersonalData { owner_email: Some("jane@shop.example".into()), ..PersonalData::default() }
+    }
+
+    #[test]
+    fn another_master_key_or_ledger_opens_nothing() {
+        let (master, secret, _) = vault();
+        assert!(matches!(Vault::open(&MasterKey::random().unwrap(), Uuid::from_u128(1), &secret), Err(VaultError::WrongMasterKey)));
+        assert!(matches!(Vault::open(&master, Uuid::from_u128(2), &secret), Err(VaultError::WrongMasterKey)));
+    }
+
+    #[test]
+    fn a_sealed_object_opens_for_its_event_and_subject_alone() {
+        let (_, _, vault) = vault();
+        let (subject, sealed_key) = vault.new_subject(SubjectKind::Owner).unwrap();
+        let (other, _) = vault.new_subject(SubjectKind::Owner).unwrap();
+        let event = Uuid::from_u128(7);
+        let sealed = vault.seal(&subject, event, &data()).unwrap();
+        let subject = vault.open_subject(SubjectKind::Owner, subject.id, &sealed_key).unwrap();
+        assert_eq!(vault.unseal(&subject, event, &sealed).unwrap(), data());
+        assert!(vault.unseal(&subject, Uuid::from_u128(8), &sealed).is_err());
+        assert!(vault.unseal(&other, event, &sealed).is_err());
+        let altered = Sealed { commitment: BASE64.encode([0; 32]), ..sealed };
+        assert!(vault.unseal(&subject, event, &altered).is_err());
+        assert!(!altered.ciphertext.contains("jane"));
+    }
+
+    #[test]
+    fn a_subject_key_opens_under_its_own_id_alone() {
+        let (_, _, vault) = vault();
+        let (subject, sealed_key) = vault.new_subject(SubjectKind::License).unwrap();
+        assert!(vault.open_subject(SubjectKind::License, subject.id, &sealed_key).is_ok());
+        assert!(vault.open_subject(SubjectKind::License, Uuid::from_u128(9), &sealed_key).is_err());
+    }
+
+    #[test]
+    fn parts_of_a_request_do_not_run_into_each_other() {
+        let (_, _, vault) = vault();
+        assert_ne!(vault.request_hash(&[b"ab", b"c"]), vault.request_hash(&[b"a", b"bc"]));
+        assert_eq!(vault.email_index(" Jane@Shop.example"), vault.email_index("jane@shop.EXAMPLE"));
+    }
+
+    #[test]
+    fn a_master_key_is_made_once_and_only_for_its_owner() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("master.key");
+        let first = MasterKey::read_or_create(&path).unwrap();
+        let second = MasterKey::read_or_create(&path).unwrap();
+        assert_eq!(first.0, second.0);
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        std::fs::write(&path, "no key").unwrap();
+        assert!(matches!(MasterKey::read(&path), Err(VaultError::MasterKeyFormat(_))));
+    }
+}

@@ -1,0 +1,10 @@
+//! The command line: what operators script against.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod access_commands;
+mod bootstrap;
+mod demo;
+mod maintenance;
+mod usage;

@@ -1,0 +1,31 @@
+//! The routes under test.
+
+/// The routes of interface A that this server has, in the order of the contract.
+pub const ROUTES: [&str; 21] = [
+    "verify",
+    "activate",
+    "assign-license-key",
+    "assign-and-activate-license-key",
+    "deactivate",
+    "get-license-key-details",
+    "create-license-keys",
+    "update-license-key",
+    "delete-license-key",
+    "create-product",
+    "update-product",
+    "delete-product",
+    "create-license-key-meta",
+    "update-license-key-meta",
+    "delete-license-key-meta",
+    "create-product-meta",
+    "update-product-meta",
+    "delete-product-meta",
+    "get-all-products",
+    "get-license-keys",
+    "get-available-license-keys-count",
+];
+
+/// Whether the contract asks for that route with GET; all others are POST.
+pub fn is_get(route: &str) -> bool {
+    matches!(route, "get-all-products" | "get-license-keys" | "get-available-license-keys-count")
+}
