@@ -7,11 +7,7 @@ use std::sync::{Arc, LazyLock, RwLock};
 use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
-use keyledger_events::{
-    Timestamp,
-    api_key::ApiKey,
-    block::BlockKind,
-};
+use keyledger_events::{Timestamp, api_key::ApiKey, block::BlockKind};
 use keyledger_projections::{ApiKeyRow, BlockRow, Table, Value};
 
 use crate::{
@@ -106,7 +102,8 @@ impl Access {
     /// When the list can't be read.
     pub async fn is_blocked(&self, ip: IpAddr, identifier: Option<&str>) -> Result<bool, StoreError> {
         let known = self.known().await?;
-        let by_address = known.networks.iter().any(|(length, networks)| IpNet::new(ip, *length).is_ok_and(|network| networks.contains(&network.trunc())));
+        let by_address =
+            known.networks.iter().any(|(length, networks)| IpNet::new(ip, *length).is_ok_and(|network| networks.contains(&network.trunc())));
         Ok(by_address || identifier.is_some_and(|text| known.identifiers.contains(text.trim())))
     }
 

@@ -128,10 +128,7 @@ impl hkdf::KeyType for Length {
 /// HKDF-Expand (RFC 5869) with SHA-256; the keys it is given are uniformly random, so they need no extraction.
 fn derive<const N: usize>(key: &Key, info: &[&[u8]]) -> Result<[u8; N], VaultError> {
     let mut out = [0; N];
-    hkdf::Prk::new_less_safe(hkdf::HKDF_SHA256, key)
-        .expand(info, Length(N))
-        .and_then(|okm| okm.fill(&mut out))
-        .map_err(|_| VaultError::Sealed)?;
+    hkdf::Prk::new_less_safe(hkdf::HKDF_SHA256, key).expand(info, Length(N)).and_then(|okm| okm.fill(&mut out)).map_err(|_| VaultError::Sealed)?;
     Ok(out)
 }
 
@@ -150,8 +147,7 @@ fn seal_at_rest(key: &LessSafeKey, label: &[u8], plain: &[u8]) -> Result<Vec<u8>
 fn open_at_rest(key: &LessSafeKey, label: &[u8], sealed: &[u8]) -> Result<Vec<u8>, VaultError> {
     let (nonce, rest) = sealed.split_first_chunk::<NONCE_LEN>().ok_or(VaultError::Sealed)?;
     let mut plain = rest.to_vec();
-    let length =
-        key.open_in_place(Nonce::assume_unique_for_key(*nonce), Aad::from(label), &mut plain).map_err(|_| VaultError::Sealed)?.len();
+    let length = key.open_in_place(Nonce::assume_unique_for_key(*nonce), Aad::from(label), &mut plain).map_err(|_| VaultError::Sealed)?.len();
     plain.truncate(length);
     Ok(plain)
 }

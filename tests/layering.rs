@@ -60,13 +60,32 @@ fn the_pure_crates_depend_on_nothing_that_does_io() {
 #[test]
 fn the_pure_crates_read_no_clock_environment_or_file() {
     for folder in ["events/src", "projections/src"] {
-        forbid(folder, &["std::time", "std::env", "std::fs", "std::net", "std::thread", "Timestamp::now", "now_v7", "new_v4", "tokio::", "sqlx", "rusqlite", "axum"]);
+        forbid(
+            folder,
+            &[
+                "std::time",
+                "std::env",
+                "std::fs",
+                "std::net",
+                "std::thread",
+                "Timestamp::now",
+                "now_v7",
+                "new_v4",
+                "tokio::",
+                "sqlx",
+                "rusqlite",
+                "axum",
+            ],
+        );
     }
 }
 
 #[test]
 fn http_never_sees_a_backend_or_a_private_key() {
-    forbid("src/http", &["rusqlite", "tokio_postgres", "SqliteStore", "PostgresStore", "store::sqlite", "store::postgres", "aws_lc_rs::rsa", "open_private_key"]);
+    forbid(
+        "src/http",
+        &["rusqlite", "tokio_postgres", "SqliteStore", "PostgresStore", "store::sqlite", "store::postgres", "aws_lc_rs::rsa", "open_private_key"],
+    );
 }
 
 #[test]

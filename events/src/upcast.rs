@@ -25,8 +25,8 @@ pub(crate) fn upcast(event_type: &str, event_version: &str, payload: &str) -> Re
         payload: serde_json::from_str(payload)?,
         metadata: serde_json::Value::Null,
     };
-    let event = upcasters.iter().fold(event, |event, upcaster| {
-        if upcaster.can_upcast(&event.event_type, &event.event_version) { upcaster.upcast(event) } else { event }
-    });
+    let event = upcasters
+        .iter()
+        .fold(event, |event, upcaster| if upcaster.can_upcast(&event.event_type, &event.event_version) { upcaster.upcast(event) } else { event });
     Ok(Some((event.event_version, event.payload.to_string())))
 }

@@ -101,7 +101,10 @@ fn only_an_available_license_is_assigned() {
         }),
     ]);
     for other in [Status::Assigned, Status::Reserved, Status::Blocked] {
-        framework().given(vec![created(other, 1)]).when(LicenseCommand::Assign { owner: Owner::default() }).then_expect_error(LicenseError::NotAvailable);
+        framework()
+            .given(vec![created(other, 1)])
+            .when(LicenseCommand::Assign { owner: Owner::default() })
+            .then_expect_error(LicenseError::NotAvailable);
     }
     framework().given_no_previous_events().when(LicenseCommand::Assign { owner }).then_expect_error(LicenseError::Unknown);
 }
@@ -167,7 +170,8 @@ fn the_checks_come_in_the_contracts_order() {
         let at_hand = AtHand { license: Some(license), product_active, ..AtHand::default() };
         decide(at_hand, &LicenseCommand::Activate { identifier, post_url: None }, &services().context).outcome
     };
-    let mut license = License { number: 1, status: Status::Blocked, validity_days: 1, assigned_at: Some(Timestamp(NOW.0 - 2 * DAY)), ..License::default() };
+    let mut license =
+        License { number: 1, status: Status::Blocked, validity_days: 1, assigned_at: Some(Timestamp(NOW.0 - 2 * DAY)), ..License::default() };
     assert_eq!(decide_with(&license, false, None), Err(LicenseError::ProductInactive));
     assert_eq!(decide_with(&license, true, None), Err(LicenseError::Blocked));
     license.status = Status::Reserved;

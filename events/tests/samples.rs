@@ -4,9 +4,7 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use keyledger_events::{
-    Event, Personal, Sealed, SubjectKind, Timestamp, api_key::*, block::*, key_pair::*, ledger::*, license::*, product::*,
-};
+use keyledger_events::{Event, Personal, Sealed, SubjectKind, Timestamp, api_key::*, block::*, key_pair::*, ledger::*, license::*, product::*};
 use uuid::Uuid;
 
 fn sealed() -> Personal {

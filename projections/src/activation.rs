@@ -69,8 +69,7 @@ impl ActivationRow {
         let at = recorded.recorded_at;
         let (state, activated_at) = row.map_or((None, at), |row| (Some(row.activation), row.activated_at));
         let activation = require(Activation::fold(state, event), Table::Activation, number, recorded)?;
-        let (activated_at, deactivated_at) =
-            if matches!(event, LicenseEvent::LicenseDeactivated(_)) { (activated_at, Some(at)) } else { (at, None) };
+        let (activated_at, deactivated_at) = if matches!(event, LicenseEvent::LicenseDeactivated(_)) { (activated_at, Some(at)) } else { (at, None) };
         Ok(Some(Self { activation, activated_at, deactivated_at }))
     }
 }

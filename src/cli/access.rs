@@ -112,7 +112,8 @@ async fn create(args: CreateArgs) -> Result<(), Failure> {
             return Err(format!("unknown capability {capability:?}; there are: *, {}", CAPABILITIES.join(", ")).into());
         }
     }
-    let network = |text: &String| parse_network(text).map(|network| network.to_string()).ok_or_else(|| format!("--allow-ip {text}: not an address or network"));
+    let network =
+        |text: &String| parse_network(text).map(|network| network.to_string()).ok_or_else(|| format!("--allow-ip {text}: not an address or network"));
     let allow_ips = args.allow_ips.iter().map(network).collect::<Result<Vec<_>, _>>()?;
     let expires_at = match &args.expires_at {
         Some(text) => Some(Timestamp::parse(text).ok_or_else(|| format!("--expires-at {text}: not a time"))?),
@@ -141,7 +142,9 @@ async fn create(args: CreateArgs) -> Result<(), Failure> {
 
 fn select_all(table: Table) -> &'static str {
     match table {
-        Table::ApiKey => "SELECT number, id, sequence, name, capabilities, allow_ips, expires_at, bootstrap, disabled, created_at FROM api_key ORDER BY number",
+        Table::ApiKey => {
+            "SELECT number, id, sequence, name, capabilities, allow_ips, expires_at, bootstrap, disabled, created_at FROM api_key ORDER BY number"
+        }
         _ => "SELECT number, id, sequence, kind, value, created_at FROM block ORDER BY number",
     }
 }

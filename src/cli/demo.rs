@@ -74,7 +74,10 @@ fn print_invitation(address: SocketAddr) {
         println!("  curl -s http://{address}/api/v1/{operation} -d api_key={API_KEY} {parameters}");
     };
     println!("Now try it yourself (Ctrl-C ends it):\n");
-    call("create-license-keys", "-d product_id=1 --data-urlencode 'license_keys=[\"MINE-1\"]' -d activation_limit=2 -d validity=30 -d status=assigned");
+    call(
+        "create-license-keys",
+        "-d product_id=1 --data-urlencode 'license_keys=[\"MINE-1\"]' -d activation_limit=2 -d validity=30 -d status=assigned",
+    );
     call("activate", "-d license_key=MINE-1 -d identifier=my.example");
     call("verify", "-d license_key=MINE-1 -d identifier=my.example");
 }

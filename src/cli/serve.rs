@@ -89,8 +89,7 @@ pub async fn run(args: ServeArgs) -> Result<(), Failure> {
         }
     };
     http::serve(listener, app, shutdown).await?;
-    let executor_ended_by_itself = ledger.close(Duration::ZERO).await;
-    if executor_ended_by_itself {
+    if ledger.has_stopped() {
         return Err("the executor stopped because of a defect; see the log".into());
     }
     if !ledger.close(CLOSE_PATIENCE).await {
@@ -118,7 +117,8 @@ pub(super) fn asked_to_stop() -> std::io::Result<impl Future<Output = ()> + Send
 fn lock(data_dir: &Path) -> Result<File, Failure> {
     std::fs::create_dir_all(data_dir).map_err(|error| format!("cannot make the data folder {}: {error}", data_dir.display()))?;
     let path = data_dir.join("serve.lock");
-    let file = File::options().create(true).truncate(false).write(true).open(&path).map_err(|error| format!("cannot open {}: {error}", path.display()))?;
+    let file =
+        File::options().create(true).truncate(false).write(true).open(&path).map_err(|error| format!("cannot open {}: {error}", path.display()))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => {

@@ -79,11 +79,7 @@ impl StoreArgs {
             (None, None) => {
                 let file = self.data_dir.join("master.key");
                 // A new key beside an old ledger would only be a wrong one.
-                if create && (file.exists() || !self.database_file().exists()) {
-                    MasterKey::read_or_create(&file)?
-                } else {
-                    MasterKey::read(&file)?
-                }
+                if create && (file.exists() || !self.database_file().exists()) { MasterKey::read_or_create(&file)? } else { MasterKey::read(&file)? }
             }
         })
     }

@@ -22,6 +22,8 @@ pub const LARGE_BODY_MAX: usize = 8 * 1024 * 1024;
 const SMALL_BODY: usize = 64 * 1024;
 /// Larger bodies in memory at the same time: together at most 256 MiB.
 static LARGE_BODIES: Semaphore = Semaphore::const_new(32);
+/// How long a body waits for such a permit.
+const PERMIT_WITHIN: Duration = Duration::from_secs(10);
 /// How long a body may take to arrive: 8 MiB at 2.2 Mbit/s.
 const BODY_WITHIN: Duration = Duration::from_secs(30);
 
@@ -40,6 +42,8 @@ pub struct Received {
 enum Trouble {
     TooLarge,
     Broken,
+    /// Too many large bodies are in memory.
+    Busy,
 }
 
 /// Reads a whole body.
@@ -66,6 +70,10 @@ pub async fn read(mut body: Body, headers: &HeaderMap, max: usize) -> Answered<R
             Err(Answer::error(Code::PayloadTooLarge, format!("The body must be at most {max} bytes.")))
         }
         Trouble::Broken => Err(Answer::bad_request("The body ended early or is broken.")),
+        Trouble::Busy => {
+            discard(body, headers).await;
+            Err(Answer::unavailable("Too many large requests are in progress; nothing was done."))
+        }
     }
 }
 
@@ -81,7 +89,8 @@ async fn collect(body: &mut Body, max: usize) -> Result<Received, Trouble> {
             return Err(Trouble::TooLarge);
         }
         if total > SMALL_BODY && permit.is_none() {
-            permit = Some(LARGE_BODIES.acquire().await.map_err(|_| Trouble::Broken)?);
+            let waited = tokio::time::timeout(PERMIT_WITHIN, LARGE_BODIES.acquire()).await;
+            permit = Some(waited.ok().and_then(Result::ok).ok_or(Trouble::Busy)?);
         }
         // Most bodies are one piece, which needs no copy.
         if total == data.len() {

@@ -103,14 +103,8 @@ impl Routes {
                     let request = allowed(&operation, request).await?;
                     handler(Call::receive(&app, &operation, request, request_id).await?).await
                 };
-                let answer = match AssertUnwindSafe(handled).catch_unwind().await {
-                    Ok(Ok(answer) | Err(answer)) => answer,
-                    Err(_) => internal(&format_args!("the handler of {} panicked", operation.path)),
-                };
-                let (mut response, code) = envelope::respond(&app, answer, request_id).await;
-                if code == Code::MethodNotAllowed {
-                    response.headers_mut().insert(header::ALLOW, operation.allow());
-                }
+                let (Ok(answer) | Err(answer)) = caught(operation.path, handled).await;
+                let (response, code) = signed(&app, &operation, answer, request_id).await;
                 meters.answered(response.status().as_u16(), code.number(), started.elapsed());
                 response
             }
@@ -132,16 +126,13 @@ impl Routes {
             async move {
                 let started = Instant::now();
                 let request_id = request_id(request.headers());
-                let response = match allowed(&operation, request).await {
-                    Ok(_) => {
-                        let Plain { status, content_type, body } = handler(app).await;
-                        envelope::plain(status, content_type, body, request_id)
-                    }
-                    Err(answer) => {
-                        let (mut response, _) = envelope::respond(&app, answer, request_id).await;
-                        response.headers_mut().insert(header::ALLOW, operation.allow());
-                        response
-                    }
+                let handled = async {
+                    allowed(&operation, request).await?;
+                    Ok(handler(Arc::clone(&app)).await)
+                };
+                let response = match caught(operation.path, handled).await {
+                    Ok(Plain { status, content_type, body }) => envelope::plain(status, content_type, body, request_id),
+                    Err(answer) => signed(&app, &operation, answer, request_id).await.0,
                 };
                 let status = response.status().as_u16();
                 meters.answered(status, status, started.elapsed());
@@ -160,6 +151,22 @@ impl Routes {
             async move { not_found(&app, &meters, request).await }
         })
     }
+}
+
+/// A panic is an answer like any other error inside: the connection lives on.
+async fn caught<T>(path: &'static str, handled: impl Future<Output = Answered<T>>) -> Answered<T> {
+    match AssertUnwindSafe(handled).catch_unwind().await {
+        Ok(handled) => handled,
+        Err(_) => Err(internal(&format_args!("the handler of {path} panicked"))),
+    }
+}
+
+async fn signed(app: &App, operation: &Operation, answer: Answer, request_id: Uuid) -> (Response, Code) {
+    let (mut response, code) = envelope::respond(app, answer, request_id).await;
+    if code == Code::MethodNotAllowed {
+        response.headers_mut().insert(header::ALLOW, operation.allow());
+    }
+    (response, code)
 }
 
 async fn not_found(app: &App, meters: &RouteMeters, request: Request) -> Response {

@@ -13,7 +13,13 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use super::{codes::Code, php_json};
-use crate::{access::AccessError, app::App, ledger::ExecuteError, signer::SignerError, store::StoreError};
+use crate::{
+    access::AccessError,
+    app::App,
+    ledger::{Command, CommandResult, ExecuteError, Outcome, Refusal},
+    signer::SignerError,
+    store::StoreError,
+};
 
 /// How long a client should wait before it asks again, in seconds: the database is looked for more often than that.
 const RETRY_AFTER_S: HeaderValue = HeaderValue::from_static("1");
@@ -73,6 +79,28 @@ impl Answer {
     #[must_use]
     pub fn unavailable(error: impl Into<Cow<'static, str>>) -> Self {
         Self::error(Code::ServiceUnavailable, error)
+    }
+
+    /// The command that has the ledger remember this answer under the call's idempotency key.
+    ///
+    /// # Errors
+    /// An internal error when the members are not text, which JSON always is.
+    pub fn into_refusal(self) -> Answered<Command> {
+        let details = String::from_utf8(self.fields).map_err(|error| internal(&error))?;
+        Ok(Command::Refuse { refusal: Refusal { code: self.code.number(), details }, key_pair: self.key_pair })
+    }
+
+    /// The answer that was remembered.
+    ///
+    /// # Errors
+    /// An internal error when it is no refusal.
+    pub fn from_refusal(outcome: Outcome) -> Answered {
+        let CommandResult::Refused(refusal) = outcome.result else {
+            return Err(internal(&"a refusal came to something else"));
+        };
+        let code = Code::ALL.iter().copied().find(|code| code.number() == refusal.code);
+        let code = code.ok_or_else(|| internal(&format_args!("code {} is none of ours", refusal.code)))?;
+        Ok(Self { code, fields: refusal.details.into_bytes(), key_pair: outcome.key_pair })
     }
 
     /// The compact JSON of `response`, as it is signed.
@@ -161,11 +189,7 @@ pub async fn respond(app: &App, answer: Answer, request_id: Uuid) -> (Response, 
             (instead.code, body)
         }
     };
-    let mut response = plain(code.status(), JSON, body, request_id);
-    if code == Code::ServiceUnavailable {
-        response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER_S);
-    }
-    (response, code)
+    (plain(code.status(), JSON, body, request_id), code)
 }
 
 /// A response without a signature.
@@ -175,6 +199,9 @@ pub fn plain(status: StatusCode, content_type: HeaderValue, body: impl Into<Body
     let headers: &mut HeaderMap = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, content_type);
     headers.insert(header::CACHE_CONTROL, NO_STORE);
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        headers.insert(header::RETRY_AFTER, RETRY_AFTER_S);
+    }
     let mut hyphenated = [0; uuid::fmt::Hyphenated::LENGTH];
     if let Ok(value) = HeaderValue::from_str(request_id.hyphenated().encode_lower(&mut hyphenated)) {
         headers.insert(X_REQUEST_ID, value);

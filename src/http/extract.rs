@@ -7,7 +7,6 @@ use axum::extract::{ConnectInfo, Request};
 use axum::http::{HeaderMap, header};
 use keyledger_events::{
     license::AccessRefusal,
-    product::UpdateProduct,
     values::{Identifier, LicenseKey, MetaKey, TextError, long_text, short_text},
 };
 use uuid::Uuid;
@@ -217,16 +216,16 @@ impl Call {
     }
 
     /// Ends a call that its own parameters refuse, before the ledger is asked. Under an idempotency key this is an outcome
-    /// like any other: other parameters under that key are a conflict, so the ledger takes note of it, with a command that
-    /// does nothing.
+    /// like any other: it is given again, and other parameters under that key are a conflict.
     ///
     /// # Errors
     /// When other parameters came under the key before, or the ledger is not available.
     pub async fn refuse(self, answer: Answer) -> Answered {
-        if self.idempotency.is_some() {
-            self.execute(Command::UpdateProduct { product: NO_PRODUCT, update: UpdateProduct::default() }).await?;
+        if self.idempotency.is_none() {
+            return Ok(answer);
         }
-        Ok(answer)
+        let outcome = self.execute(answer.into_refusal()?).await?;
+        Answer::from_refusal(outcome)
     }
 }
 

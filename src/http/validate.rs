@@ -190,8 +190,14 @@ mod tests {
         assert_eq!(errors.choice("status", Some("sold"), |_| None::<()>), None);
         assert_eq!(errors.date("assigned_at", Some("yesterday")), None);
         assert_eq!(errors.flag("own_key_pair", Some("2")), None);
-        let expected = r#"{"activation_limit":["The activation limit field is required."],"validity":["The validity must be an integer of 0 or more."],"status":["The selected status is invalid."],"assigned_at":["The assigned at is not a valid date."],"own_key_pair":["The own key pair field must be 0 or 1."]}"#;
-        assert_eq!(text(&errors), expected);
+        let expected = [
+            r#"{"activation_limit":["The activation limit field is required."]"#,
+            r#""validity":["The validity must be an integer of 0 or more."]"#,
+            r#""status":["The selected status is invalid."]"#,
+            r#""assigned_at":["The assigned at is not a valid date."]"#,
+            r#""own_key_pair":["The own key pair field must be 0 or 1."]}"#,
+        ];
+        assert_eq!(text(&errors), expected.join(","));
 
         let mut errors = Errors::default();
         assert_eq!(errors.short("name", Some(&"n".repeat(256))).unwrap(), None);

@@ -106,26 +106,85 @@ pub enum Command {
         status: Status,
         assigned_at: Option<Timestamp>,
     },
-    Assign { key: LicenseKey, owner: OwnerInput },
-    Activate { key: LicenseKey, identifier: Option<Identifier>, post_url: Option<String> },
+    Assign {
+        key: LicenseKey,
+        owner: OwnerInput,
+    },
+    Activate {
+        key: LicenseKey,
+        identifier: Option<Identifier>,
+        post_url: Option<String>,
+    },
     /// Both or neither.
-    AssignAndActivate { key: LicenseKey, owner: OwnerInput, identifier: Option<Identifier>, post_url: Option<String> },
-    Deactivate { key: LicenseKey, identifier: Option<Identifier> },
-    UpdateLicense { key: LicenseKey, changes: LicenseChanges },
-    DeleteLicense { key: LicenseKey },
-    CreateLicenseMeta { key: LicenseKey, identifier: Option<Identifier>, meta_key: Option<MetaKey>, value: Option<String> },
-    UpdateLicenseMeta { key: LicenseKey, identifier: Option<Identifier>, meta_key: Option<MetaKey>, value: Option<String> },
-    DeleteLicenseMeta { key: LicenseKey, identifier: Option<Identifier>, meta_key: Option<MetaKey> },
+    AssignAndActivate {
+        key: LicenseKey,
+        owner: OwnerInput,
+        identifier: Option<Identifier>,
+        post_url: Option<String>,
+    },
+    Deactivate {
+        key: LicenseKey,
+        identifier: Option<Identifier>,
+    },
+    UpdateLicense {
+        key: LicenseKey,
+        changes: LicenseChanges,
+    },
+    DeleteLicense {
+        key: LicenseKey,
+    },
+    CreateLicenseMeta {
+        key: LicenseKey,
+        identifier: Option<Identifier>,
+        meta_key: Option<MetaKey>,
+        value: Option<String>,
+    },
+    UpdateLicenseMeta {
+        key: LicenseKey,
+        identifier: Option<Identifier>,
+        meta_key: Option<MetaKey>,
+        value: Option<String>,
+    },
+    DeleteLicenseMeta {
+        key: LicenseKey,
+        identifier: Option<Identifier>,
+        meta_key: Option<MetaKey>,
+    },
     /// Note that a query was refused.
-    RecordRefusal { key: LicenseKey, identifier: Option<Identifier>, reason: AccessRefusal },
-    CreateProduct { fields: ProductFields, key_pair: Option<NewKeyPair> },
-    UpdateProduct { product: i64, update: UpdateProduct },
-    DeleteProduct { product: i64 },
-    CreateProductMeta { product: i64, meta_key: Option<MetaKey>, value: Option<String> },
-    UpdateProductMeta { product: i64, meta_key: Option<MetaKey>, value: Option<String> },
-    DeleteProductMeta { product: i64, meta_key: Option<MetaKey> },
+    RecordRefusal {
+        key: LicenseKey,
+        identifier: Option<Identifier>,
+        reason: AccessRefusal,
+    },
+    CreateProduct {
+        fields: ProductFields,
+        key_pair: Option<NewKeyPair>,
+    },
+    UpdateProduct {
+        product: i64,
+        update: UpdateProduct,
+    },
+    DeleteProduct {
+        product: i64,
+    },
+    CreateProductMeta {
+        product: i64,
+        meta_key: Option<MetaKey>,
+        value: Option<String>,
+    },
+    UpdateProductMeta {
+        product: i64,
+        meta_key: Option<MetaKey>,
+        value: Option<String>,
+    },
+    DeleteProductMeta {
+        product: i64,
+        meta_key: Option<MetaKey>,
+    },
     /// The ledger's first commands: its own first event, and the key pair that signs where no product's does.
-    Found { global_key_pair: NewKeyPair },
+    Found {
+        global_key_pair: NewKeyPair,
+    },
     CreateApiKey {
         name: String,
         capabilities: Vec<String>,
@@ -134,11 +193,28 @@ pub enum Command {
         /// Keyed hash of the key's value.
         hmac: Vec<u8>,
     },
-    DisableApiKey { number: i64 },
+    DisableApiKey {
+        number: i64,
+    },
     /// Makes sure that the key of this hash exists with every capability, and that no earlier bootstrap key works.
-    Bootstrap { hmac: Vec<u8>, holder: Option<i64>, earlier: Vec<i64> },
-    AddBlock { kind: BlockKind, value: String },
-    RemoveBlock { kind: BlockKind, value: String },
+    Bootstrap {
+        hmac: Vec<u8>,
+        holder: Option<i64>,
+        earlier: Vec<i64>,
+    },
+    AddBlock {
+        kind: BlockKind,
+        value: String,
+    },
+    /// Changes nothing: what a request's own parameters refuse is an outcome under its idempotency key like any other.
+    Refuse {
+        refusal: Refusal,
+        key_pair: Option<i64>,
+    },
+    RemoveBlock {
+        kind: BlockKind,
+        value: String,
+    },
 }
 
 /// What a command came to.
@@ -165,27 +241,44 @@ pub enum CommandResult {
     AlreadyInactive,
     LicenseUpdated,
     LicenseDeleted,
-    LicenseMetaSet { meta: i64 },
+    LicenseMetaSet {
+        meta: i64,
+    },
     LicenseMetaDeleted,
     RefusalRecorded,
     LicenseRefused(LicenseError),
-    LicensesCreated { created: i64, duplicate: i64 },
+    LicensesCreated {
+        created: i64,
+        duplicate: i64,
+    },
     /// The product that a license shall belong to does not exist.
     NoSuchProduct,
-    ProductCreated { product: i64 },
+    ProductCreated {
+        product: i64,
+    },
     ProductUpdated,
     ProductDeleted,
     ProductMetaSet,
     ProductMetaDeleted,
     ProductRefused(ProductError),
     Founded,
-    ApiKeyCreated { number: i64 },
+    ApiKeyCreated {
+        number: i64,
+    },
     ApiKeyDisabled,
     ApiKeyRefused(ApiKeyError),
     Bootstrapped,
     BlockAdded,
     BlockRemoved,
     BlockRefused(BlockError),
+    Refused(Refusal),
+}
+
+/// A refusal that was decided before the ledger was asked, in the words of whoever decided it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refusal {
+    pub code: u16,
+    pub details: String,
 }
 
 /// Why there is no outcome.

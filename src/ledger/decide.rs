@@ -74,7 +74,7 @@ pub(super) fn needs(request: &Request, vault: &Vault, lookups: &mut Lookups) {
             lookups.rows.extend(holder.iter().chain(earlier).map(|number| RowKey(Table::ApiKey, *number)));
         }
         Command::AddBlock { kind, value } | Command::RemoveBlock { kind, value } => lookups.blocks.push((*kind, value.clone())),
-        Command::CreateProduct { .. } | Command::Found { .. } | Command::CreateApiKey { .. } => {}
+        Command::CreateProduct { .. } | Command::Found { .. } | Command::CreateApiKey { .. } | Command::Refuse { .. } => {}
     }
 }
 
@@ -86,16 +86,15 @@ fn push_product(lookups: &mut Lookups, product: i64) {
 /// What it needs besides, now that its license is known.
 pub(super) fn further_needs(request: &Request, workspace: &Workspace<'_>, lookups: &mut Lookups) {
     let (key, identifier, meta_key) = match &request.command {
-        Command::Activate { key, identifier, .. }
-        | Command::AssignAndActivate { key, identifier, .. }
-        | Command::Deactivate { key, identifier } => (key, identifier.as_ref(), None),
+        Command::Activate { key, identifier, .. } | Command::AssignAndActivate { key, identifier, .. } | Command::Deactivate { key, identifier } => {
+            (key, identifier.as_ref(), None)
+        }
         Command::CreateLicenseMeta { key, meta_key, .. }
         | Command::UpdateLicenseMeta { key, meta_key, .. }
         | Command::DeleteLicenseMeta { key, meta_key, .. } => (key, None, meta_key.as_ref()),
-        Command::Assign { key, .. }
-        | Command::UpdateLicense { key, .. }
-        | Command::DeleteLicense { key }
-        | Command::RecordRefusal { key, .. } => (key, None, None),
+        Command::Assign { key, .. } | Command::UpdateLicense { key, .. } | Command::DeleteLicense { key } | Command::RecordRefusal { key, .. } => {
+            (key, None, None)
+        }
         Command::CreateLicenses { .. }
         | Command::CreateProduct { .. }
         | Command::UpdateProduct { .. }
@@ -108,7 +107,8 @@ pub(super) fn further_needs(request: &Request, workspace: &Workspace<'_>, lookup
         | Command::DisableApiKey { .. }
         | Command::Bootstrap { .. }
         | Command::AddBlock { .. }
-        | Command::RemoveBlock { .. } => return,
+        | Command::RemoveBlock { .. }
+        | Command::Refuse { .. } => return,
     };
     let Some(row) = workspace.license(key.as_str()) else { return };
     let license = &row.license;
@@ -194,6 +194,7 @@ pub(super) fn execute(staged: &mut Staged<'_, '_>, command: &Command) -> Execute
         Command::Bootstrap { hmac, holder, earlier } => bootstrap(staged, hmac, *holder, earlier),
         Command::AddBlock { kind, value } => on_block(staged, *kind, value, &BlockCommand::Add { kind: *kind, value: value.clone() }),
         Command::RemoveBlock { kind, value } => on_block(staged, *kind, value, &BlockCommand::Remove),
+        Command::Refuse { refusal, key_pair } => outcome(staged, CommandResult::Refused(refusal.clone()), *key_pair),
     }
 }
 

@@ -290,12 +290,7 @@ fn execute_one(workspace: &mut Workspace<'_>, request: &Request, decided_at: Tim
         let kept = i64::try_from(REQUEST_KEPT.as_micros()).unwrap_or(i64::MAX);
         let expires_at = Timestamp(workspace.now().0.saturating_add(kept));
         let outcome = serde_json::to_string(&outcome).map_err(super::workspace::internal)?;
-        workspace.record_request(StoredRequest {
-            id: idempotency.id.clone(),
-            parameters: idempotency.parameters.clone(),
-            outcome,
-            expires_at,
-        });
+        workspace.record_request(StoredRequest { id: idempotency.id.clone(), parameters: idempotency.parameters.clone(), outcome, expires_at });
     }
     Ok(outcome)
 }

@@ -116,7 +116,7 @@ impl Ledger {
     /// # Errors
     /// Why not.
     pub async fn is_ready(&self) -> Result<(), String> {
-        if *self.executor.borrow() {
+        if self.has_stopped() {
             return Err("the executor has stopped".to_owned());
         }
         self.store.head().await.map(|_| ()).map_err(|error| error.to_string())
@@ -126,6 +126,12 @@ impl Ledger {
     pub async fn close(&self, patience: Duration) -> bool {
         self.closing.send_replace(true);
         tokio::time::timeout(patience, self.stopped()).await.is_ok()
+    }
+
+    /// Whether the executor has stopped; before [`Ledger::close`], only a defect does that.
+    #[must_use]
+    pub fn has_stopped(&self) -> bool {
+        *self.executor.borrow()
     }
 
     /// Resolves when the executor has stopped: after [`Ledger::close`], or because a defect ended it.

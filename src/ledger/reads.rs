@@ -6,7 +6,9 @@ use keyledger_events::{
     license::Status,
     values::{Identifier, LicenseKey},
 };
-use keyledger_projections::{ActivationRow, LicenseCountRow, LicenseMetaRow, LicenseRow, ProductMetaRow, ProductRow, ReadError, Table, Value, Values};
+use keyledger_projections::{
+    ActivationRow, LicenseCountRow, LicenseMetaRow, LicenseRow, ProductMetaRow, ProductRow, ReadError, Table, Value, Values,
+};
 
 use super::Ledger;
 use crate::store::StoreError;

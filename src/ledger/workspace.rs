@@ -184,7 +184,12 @@ impl<'v> Workspace<'v> {
         self.head.ledger_id
     }
 
-    pub(super) fn stage<'w>(&'w mut self, origin: &'w Origin, request_hash: Option<&[u8]>, decided_at: Timestamp) -> Result<Staged<'w, 'v>, ExecuteError> {
+    pub(super) fn stage<'w>(
+        &'w mut self,
+        origin: &'w Origin,
+        request_hash: Option<&[u8]>,
+        decided_at: Timestamp,
+    ) -> Result<Staged<'w, 'v>, ExecuteError> {
         let metadata = canonical_json(&super::metadata(origin, request_hash, decided_at)).map_err(internal)?;
         Ok(Staged {
             workspace: self,
@@ -220,11 +225,8 @@ impl<'v> Workspace<'v> {
                 None => {}
             }
         }
-        let head = Head {
-            tree_edge: self.edge.bytes(),
-            recorded_at: if self.events.is_empty() { self.head.recorded_at } else { self.now },
-            ..self.head
-        };
+        let head =
+            Head { tree_edge: self.edge.bytes(), recorded_at: if self.events.is_empty() { self.head.recorded_at } else { self.now }, ..self.head };
         Some(WriteSet {
             head,
             events: self.events,
@@ -334,14 +336,8 @@ impl Staged<'_, '_> {
             *personal = Personal::Open(PersonalData { client_ip: Some(ip.to_string()), ..data });
         }
         let position = self.workspace.head.next_position + self.events.len() as i64;
-        let mut recorded = Recorded {
-            position,
-            aggregate_id,
-            sequence: last_sequence + 1,
-            event_id: new_id(),
-            recorded_at: self.workspace.now,
-            event,
-        };
+        let mut recorded =
+            Recorded { position, aggregate_id, sequence: last_sequence + 1, event_id: new_id(), recorded_at: self.workspace.now, event };
         for key in keys {
             let row = self.rows.remove(&key).flatten();
             let row = fold(key, row, &recorded).map_err(internal)?;

@@ -71,9 +71,10 @@ fn changes() -> impl Strategy<Value = LicenseChanges> {
 }
 
 fn command() -> impl Strategy<Value = Command> {
-    let create = (vec(key(), 1..4), product(), owner(), 0..4i64, 0..3i64, status()).prop_map(|(keys, product, owner, limit, validity_days, status)| {
-        Command::CreateLicenses { keys, product, owner, activation_limit: limit, validity_days, status, assigned_at: None }
-    });
+    let create =
+        (vec(key(), 1..4), product(), owner(), 0..4i64, 0..3i64, status()).prop_map(|(keys, product, owner, limit, validity_days, status)| {
+            Command::CreateLicenses { keys, product, owner, activation_limit: limit, validity_days, status, assigned_at: None }
+        });
     let product_fields = name().prop_map(|name| ProductFields { name, description: "x".into(), ..ProductFields::default() });
     let update_product = (product(), option::of(name()), option::of(any::<bool>())).prop_map(|(product, name, active)| Command::UpdateProduct {
         product,

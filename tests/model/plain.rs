@@ -70,7 +70,9 @@ impl Model {
     }
 
     pub fn execute(&mut self, command: &Command, now: i64) -> CommandResult {
-        self.license_command(command, now).or_else(|error| error.map_or_else(|| self.product_command(command), |error| Ok(CommandResult::LicenseRefused(error)))).unwrap_or_else(CommandResult::ProductRefused)
+        self.license_command(command, now)
+            .or_else(|error| error.map_or_else(|| self.product_command(command), |error| Ok(CommandResult::LicenseRefused(error))))
+            .unwrap_or_else(CommandResult::ProductRefused)
     }
 
     /// `Err(None)`: not a command on a license.

@@ -155,12 +155,18 @@ mod tests {
         TestFramework::<ApiKey>::with(Context::default()).given_no_previous_events().when(create()).then_expect_events(vec![created()]);
         TestFramework::<ApiKey>::with(Context::default()).given(vec![created()]).when(create()).then_expect_error(ApiKeyError::Exists);
         let disabled = ApiKeyEvent::ApiKeyDisabled(ApiKeyDisabled { api_key: 1, personal: Personal::None });
-        TestFramework::<ApiKey>::with(Context::default()).given(vec![created()]).when(ApiKeyCommand::Disable).then_expect_events(vec![disabled.clone()]);
+        TestFramework::<ApiKey>::with(Context::default())
+            .given(vec![created()])
+            .when(ApiKeyCommand::Disable)
+            .then_expect_events(vec![disabled.clone()]);
         TestFramework::<ApiKey>::with(Context::default())
             .given(vec![created(), disabled])
             .when(ApiKeyCommand::Disable)
             .then_expect_error(ApiKeyError::Disabled);
-        TestFramework::<ApiKey>::with(Context::default()).given_no_previous_events().when(ApiKeyCommand::Disable).then_expect_error(ApiKeyError::Unknown);
+        TestFramework::<ApiKey>::with(Context::default())
+            .given_no_previous_events()
+            .when(ApiKeyCommand::Disable)
+            .then_expect_error(ApiKeyError::Unknown);
     }
 
     #[test]

@@ -65,7 +65,9 @@ impl Aggregate for LicenseAggregate {
         match &event {
             LicenseEvent::LicenseActivated(of) => upsert(&mut self.activations, of.activation, |row| Activation::fold(row, &event)),
             LicenseEvent::LicenseDeactivated(of) => upsert(&mut self.activations, of.activation, |row| Activation::fold(row, &event)),
-            LicenseEvent::LicenseMetaCreated(of) | LicenseEvent::LicenseMetaUpdated(of) => upsert(&mut self.meta, of.meta, |row| LicenseMeta::fold(row, &event)),
+            LicenseEvent::LicenseMetaCreated(of) | LicenseEvent::LicenseMetaUpdated(of) => {
+                upsert(&mut self.meta, of.meta, |row| LicenseMeta::fold(row, &event))
+            }
             LicenseEvent::LicenseMetaDeleted(of) => upsert(&mut self.meta, of.meta, |row| LicenseMeta::fold(row, &event)),
             _ => {}
         }

@@ -1,7 +1,10 @@
 //! What can be asked of a license.
 
 use super::{AccessRefusal, Status};
-use crate::{Timestamp, values::{Identifier, LicenseKey, MetaKey}};
+use crate::{
+    Timestamp,
+    values::{Identifier, LicenseKey, MetaKey},
+};
 
 /// The owner that a request names, its number already looked up or drawn. An owner without an address has no number.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -58,15 +61,36 @@ pub struct UpdateLicense {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LicenseCommand {
     Create(CreateLicense),
-    Assign { owner: Owner },
+    Assign {
+        owner: Owner,
+    },
     /// `identifier` is `None` where the request has none: which refusal that is depends on the state.
-    Activate { identifier: Option<Identifier>, post_url: Option<String> },
-    Deactivate { identifier: Option<Identifier> },
+    Activate {
+        identifier: Option<Identifier>,
+        post_url: Option<String>,
+    },
+    Deactivate {
+        identifier: Option<Identifier>,
+    },
     Update(UpdateLicense),
-    CreateMeta { identifier: Option<Identifier>, key: Option<MetaKey>, value: Option<String> },
-    UpdateMeta { identifier: Option<Identifier>, key: Option<MetaKey>, value: Option<String> },
-    DeleteMeta { identifier: Option<Identifier>, key: Option<MetaKey> },
+    CreateMeta {
+        identifier: Option<Identifier>,
+        key: Option<MetaKey>,
+        value: Option<String>,
+    },
+    UpdateMeta {
+        identifier: Option<Identifier>,
+        key: Option<MetaKey>,
+        value: Option<String>,
+    },
+    DeleteMeta {
+        identifier: Option<Identifier>,
+        key: Option<MetaKey>,
+    },
     /// Note that use was refused, as a query found.
-    RecordRefusal { reason: AccessRefusal, identifier: Option<Identifier> },
+    RecordRefusal {
+        reason: AccessRefusal,
+        identifier: Option<Identifier>,
+    },
     Delete,
 }

@@ -61,8 +61,12 @@ pub fn decide(at_hand: AtHand<'_>, command: &LicenseCommand, context: &Context) 
         LicenseCommand::Activate { identifier, post_url } => activate(license, at_hand, identifier.as_ref(), post_url.as_ref(), context),
         LicenseCommand::Deactivate { identifier } => deactivate(license, at_hand, identifier.as_ref()),
         LicenseCommand::Update(update) => Decision::done(Done::Updated, updated(license, update, context)),
-        LicenseCommand::CreateMeta { identifier, key, value } => set_meta(license, at_hand, identifier.as_ref(), key.as_ref(), value.as_ref(), true, context),
-        LicenseCommand::UpdateMeta { identifier, key, value } => set_meta(license, at_hand, identifier.as_ref(), key.as_ref(), value.as_ref(), false, context),
+        LicenseCommand::CreateMeta { identifier, key, value } => {
+            set_meta(license, at_hand, identifier.as_ref(), key.as_ref(), value.as_ref(), true, context)
+        }
+        LicenseCommand::UpdateMeta { identifier, key, value } => {
+            set_meta(license, at_hand, identifier.as_ref(), key.as_ref(), value.as_ref(), false, context)
+        }
         LicenseCommand::DeleteMeta { identifier, key } => delete_meta(license, at_hand, identifier.as_ref(), key.is_some(), context),
         LicenseCommand::RecordRefusal { reason, identifier } => {
             Decision::done(Done::RefusalRecorded, access_refused(license, *reason, identifier.as_ref(), context).into_iter().collect())
@@ -112,16 +116,20 @@ fn assign(license: &License, owner: &Owner, context: &Context) -> Decision {
 
 /// The checks before an operation's own outcome; those that matter in a dispute leave an event.
 fn check_use(license: &License, at_hand: AtHand<'_>, identifier: Option<&Identifier>, context: &Context) -> Result<(), Decision> {
-    check_access(license, at_hand.product_active, context.now)
-        .and_then(|()| identifier.map(|_| ()).ok_or(LicenseError::IdentifierRequired))
-        .map_err(|error| Decision {
+    check_access(license, at_hand.product_active, context.now).and_then(|()| identifier.map(|_| ()).ok_or(LicenseError::IdentifierRequired)).map_err(
+        |error| Decision {
             events: error.recorded_reason().and_then(|reason| access_refused(license, reason, identifier, context)).into_iter().collect(),
             outcome: Err(error),
-        })
+        },
+    )
 }
 
 fn identifier_data(identifier: Option<&Identifier>, post_url: Option<&String>) -> Personal {
-    Personal::new(PersonalData { identifier: identifier.map(|text| text.as_str().to_owned()), post_url: post_url.cloned(), ..PersonalData::default() })
+    Personal::new(PersonalData {
+        identifier: identifier.map(|text| text.as_str().to_owned()),
+        post_url: post_url.cloned(),
+        ..PersonalData::default()
+    })
 }
 
 /// Whether this reason was recorded in this minute already.
@@ -130,9 +138,8 @@ fn is_recorded(license: &License, bit: i64, context: &Context) -> bool {
 }
 
 fn access_refused(license: &License, reason: AccessRefusal, identifier: Option<&Identifier>, context: &Context) -> Option<LicenseEvent> {
-    (!is_recorded(license, reason.bit(), context)).then(|| {
-        LicenseEvent::AccessRefused(AccessRefused { license: license.number, personal: identifier_data(identifier, None), reason })
-    })
+    (!is_recorded(license, reason.bit(), context))
+        .then(|| LicenseEvent::AccessRefused(AccessRefused { license: license.number, personal: identifier_data(identifier, None), reason }))
 }
 
 fn activate(license: &License, at_hand: AtHand<'_>, identifier: Option<&Identifier>, post_url: Option<&String>, context: &Context) -> Decision {
@@ -215,7 +222,12 @@ fn updated(license: &License, update: &UpdateLicense, context: &Context) -> Vec<
     if let Change::Set(to) = update.activation_limit
         && to != license.activation_limit
     {
-        events.push(LicenseEvent::ActivationLimitChanged(ValueChanged { from: license.activation_limit, license: number, personal: Personal::None, to }));
+        events.push(LicenseEvent::ActivationLimitChanged(ValueChanged {
+            from: license.activation_limit,
+            license: number,
+            personal: Personal::None,
+            to,
+        }));
     }
     if let Change::Set(to) = update.validity_days
         && to != license.validity_days

@@ -113,7 +113,10 @@ impl License {
         }
         let mut license = state?;
         match event {
-            LicenseEvent::LicenseCreated(_) | LicenseEvent::LicenseMetaCreated(_) | LicenseEvent::LicenseMetaUpdated(_) | LicenseEvent::LicenseMetaDeleted(_) => {}
+            LicenseEvent::LicenseCreated(_)
+            | LicenseEvent::LicenseMetaCreated(_)
+            | LicenseEvent::LicenseMetaUpdated(_)
+            | LicenseEvent::LicenseMetaDeleted(_) => {}
             LicenseEvent::LicenseAssigned(event) => {
                 license.status = Status::Assigned;
                 license.assigned_at = Some(event.assigned_at);

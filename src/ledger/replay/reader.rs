@@ -71,7 +71,14 @@ impl Reader {
     }
 }
 
-async fn read(mut source: Source, vault: Arc<Vault>, from: i64, to: i64, ledger_id: Uuid, sender: mpsc::Sender<Result<Chunk, ReplayError>>) -> Source {
+async fn read(
+    mut source: Source,
+    vault: Arc<Vault>,
+    from: i64,
+    to: i64,
+    ledger_id: Uuid,
+    sender: mpsc::Sender<Result<Chunk, ReplayError>>,
+) -> Source {
     let mut opener = Opener { vault, ledger_id, subjects: HashMap::new() };
     let mut next = from;
     let mut recorded_at = Timestamp(0);

@@ -4,7 +4,11 @@ use std::sync::Arc;
 
 use keyledger_projections::{Row, Table, registry::versions};
 
-use super::{Progress, ReplayError, folder::Folder, reader::{Reader, Source}};
+use super::{
+    Progress, ReplayError,
+    folder::Folder,
+    reader::{Reader, Source},
+};
 use crate::{
     ledger::tree::Edge,
     store::{Head, Snapshot, Store, sqlite::SqliteStore},
