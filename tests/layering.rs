@@ -1,5 +1,7 @@
 //! The dependency rules of ARCHITECTURE.md: which layer may not know what. A line that breaks one is named.
 
+#![expect(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,5 +1,7 @@
 //! What a license promises: given these events, when this is asked, then that happens.
 
+#![expect(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
+
 use cqrs_es::test::TestFramework;
 use keyledger_events::{
     Context, Numbers, Personal, PersonalData, Timestamp,

@@ -207,6 +207,10 @@ fn key_pair_of(staged: &Staged<'_, '_>, product: i64) -> Option<i64> {
     staged.row::<ProductRow>(Table::Product, product).and_then(|row| row.product.key_pair)
 }
 
+fn is_live_product(staged: &Staged<'_, '_>, product: i64) -> bool {
+    staged.row::<ProductRow>(Table::Product, product).is_some_and(|row| !row.product.deleted)
+}
+
 fn resolve_owner(staged: &mut Staged<'_, '_>, owner: &OwnerInput) -> Owner {
     let number = owner.email.as_deref().map(|email| staged.owner_number(email));
     Owner { number, name: owner.name.clone(), email: owner.email.clone() }
@@ -264,7 +268,7 @@ fn create_licenses(staged: &mut Staged<'_, '_>, command: &Command) -> Executed {
     let Command::CreateLicenses { keys, product, owner, activation_limit, validity_days, status, assigned_at } = command else {
         return Err(internal("not a creation of licenses"));
     };
-    if !staged.row::<ProductRow>(Table::Product, *product).is_some_and(|row| !row.product.deleted) {
+    if !is_live_product(staged, *product) {
         return outcome(staged, CommandResult::NoSuchProduct, None);
     }
     let key_pair = key_pair_of(staged, *product);
@@ -301,7 +305,7 @@ fn update_license(staged: &mut Staged<'_, '_>, key: &LicenseKey, changes: &Licen
     let (number, product) = (license.owner, license.product);
     let (name, email) = (license.owner_name.clone(), license.owner_email.clone());
     if let Some(product_wanted) = changes.product
-        && !staged.row::<ProductRow>(Table::Product, product_wanted).is_some_and(|row| !row.product.deleted)
+        && !is_live_product(staged, product_wanted)
     {
         let key_pair = key_pair_of(staged, product);
         return outcome(staged, CommandResult::NoSuchProduct, key_pair);

@@ -1,6 +1,8 @@
 //! What the ledger promises to those who use it as a library, where only a clock that stands still, or a second ledger
 //! on the same database, shows it.
 
+#![expect(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
+
 #[path = "../model/store.rs"]
 mod store;
 

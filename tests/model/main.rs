@@ -1,6 +1,8 @@
 //! Random sequences of commands against a plain model of the rules (a few maps, written separately): the same results,
 //! the same rows, the same by replay, and the same by folding each stream through the cqrs-es aggregates.
 
+#![expect(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
+
 mod commands;
 mod plain;
 mod store;

@@ -36,7 +36,7 @@ impl<'t> Folder<'t> {
     }
 
     /// The tables are empty: whatever is met for the first time is new.
-    pub(super) fn from_empty(mut self) -> Self {
+    pub(super) fn on_empty_tables(mut self) -> Self {
         self.highest = Table::ALL.iter().map(|table| (*table, 0)).collect();
         self
     }

@@ -80,7 +80,7 @@ pub async fn recorded(store: &Arc<dyn Store>, vault: &Arc<Vault>, from: i64, to:
 
 fn folder_at(target: &mut dyn Rebuild, next: i64) -> Folder<'_> {
     let folder = Folder::new(target);
-    if next == 0 { folder.from_empty() } else { folder }
+    if next == 0 { folder.on_empty_tables() } else { folder }
 }
 
 async fn fold_range(

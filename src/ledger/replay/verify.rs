@@ -43,7 +43,7 @@ pub async fn verify(store: &Arc<dyn Store>, vault: &Arc<Vault>, progress: Progre
     let mut edge = Edge::default();
     let mut reader = Reader::start(Source::Snapshot(snapshot), Arc::clone(vault), 0, head.next_position, head.ledger_id);
     {
-        let mut folder = Folder::new(target.as_mut()).from_empty();
+        let mut folder = Folder::new(target.as_mut()).on_empty_tables();
         let mut last = None;
         while let Some(chunk) = reader.next().await? {
             chunk.hashes.into_iter().for_each(|hash| edge.push(hash));
