@@ -11,7 +11,7 @@ use super::{Failure, StoreArgs};
 use crate::{
     access::parse_network,
     http::CAPABILITIES,
-    ledger::{Command, CommandResult, Ledger, Options, Origin, Request},
+    ledger::{Command, CommandResult, Ledger, Origin, Request},
     vault::random,
 };
 
@@ -83,7 +83,7 @@ pub struct EntryArgs {
 }
 
 async fn execute(store: &StoreArgs, command: impl FnOnce(&Ledger) -> Command) -> Result<CommandResult, Failure> {
-    let ledger = store.open(Options::default(), false).await?;
+    let ledger = store.open().await?;
     let request = Request { command: command(&ledger), origin: Origin::operator(), idempotency: None };
     let outcome = ledger.execute(request).await;
     ledger.close(CLOSE_PATIENCE).await;

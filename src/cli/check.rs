@@ -1,7 +1,5 @@
 //! `keyledger verify`, `rebuild` and `public-key`.
 
-use std::sync::Arc;
-
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use keyledger_projections::Value;
@@ -47,9 +45,7 @@ fn show(bar: &ProgressBar) -> impl FnMut(i64, i64) + Send + '_ {
 }
 
 pub async fn verify(args: VerifyArgs) -> Result<(), Failure> {
-    let key = args.store.master_key(false)?;
-    let store = args.store.store(false).await?;
-    let vault = Arc::new(crate::ledger::open_vault(store.as_ref(), &key).await?);
+    let (store, vault) = args.store.open_vault().await?;
     let bar = progress_bar();
     let verified = replay::verify(&store, &vault, &mut show(&bar)).await;
     bar.finish_and_clear();
@@ -61,9 +57,7 @@ pub async fn verify(args: VerifyArgs) -> Result<(), Failure> {
 }
 
 pub async fn rebuild(args: RebuildArgs) -> Result<(), Failure> {
-    let key = args.store.master_key(false)?;
-    let store = args.store.store(false).await?;
-    let vault = Arc::new(crate::ledger::open_vault(store.as_ref(), &key).await?);
+    let (store, vault) = args.store.open_vault().await?;
     let bar = progress_bar();
     let rebuilt = replay::rebuild(&store, &vault, &mut show(&bar)).await;
     bar.finish_and_clear();

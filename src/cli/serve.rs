@@ -39,15 +39,19 @@ pub struct ServeArgs {
     #[arg(long, env = "KEYLEDGER_PUBLIC_URL", value_name = "URL")]
     public_url: Option<String>,
     /// Proxy whose X-Forwarded-For is believed; may be given several times.
-    #[arg(long, env = "KEYLEDGER_TRUSTED_PROXY", value_delimiter = ',', value_parser = network, value_name = "CIDR")]
-    trusted_proxy: Vec<IpNet>,
+    #[arg(long, env = "KEYLEDGER_TRUSTED_PROXY", value_delimiter = ',', value_name = "CIDR")]
+    trusted_proxy: Vec<String>,
     /// An API key with every capability that shall exist; one of an earlier value is disabled.
     #[arg(long, env = "KEYLEDGER_BOOTSTRAP_API_KEY", hide_env_values = true, value_name = "KEY")]
     bootstrap_api_key: Option<String>,
 }
 
-fn network(text: &str) -> Result<IpNet, String> {
-    parse_network(text).ok_or_else(|| "expected an address or a network such as 10.0.0.0/8".to_owned())
+/// Networks as they are given; a variable that is set to nothing names none.
+fn networks(texts: &[String]) -> Result<Vec<IpNet>, Failure> {
+    let named = texts.iter().map(|text| text.trim()).filter(|text| !text.is_empty());
+    named
+        .map(|text| parse_network(text).ok_or_else(|| format!("--trusted-proxy {text}: not an address or a network such as 10.0.0.0/8").into()))
+        .collect()
 }
 
 pub async fn run(args: ServeArgs) -> Result<(), Failure> {
@@ -55,20 +59,21 @@ pub async fn run(args: ServeArgs) -> Result<(), Failure> {
     if bootstrap.is_some_and(|key| key.chars().count() < BOOTSTRAP_KEY_CHARS_MIN) {
         return Err(format!("KEYLEDGER_BOOTSTRAP_API_KEY must have {BOOTSTRAP_KEY_CHARS_MIN} characters or more").into());
     }
+    let trusted_proxies = networks(&args.trusted_proxy)?;
     let metrics = install_metrics()?;
     // Before anything else is touched: a second server must not even open the ledger.
-    let _lock = match &args.store.database_url {
+    let _lock = match args.store.database_url() {
         None => Some(lock(&args.store.data_dir)?),
         Some(_) => None,
     };
     let clock = Clock::default();
-    let ledger = args.store.open(Options { clock: clock.clone(), rebuild_older: true }, true).await?;
+    let ledger = args.store.open_or_create(Options { clock: clock.clone(), rebuild_older: true }).await?;
     if let Some(key) = bootstrap {
         ledger.bootstrap_api_key(key).await?;
     }
     let listener = TcpListener::bind(args.listen).await.map_err(|error| format!("cannot listen on {}: {error}", args.listen))?;
     let address = listener.local_addr()?;
-    let config = HttpConfig { trusted_proxies: args.trusted_proxy, public_url: args.public_url };
+    let config = HttpConfig { trusted_proxies, public_url: args.public_url.filter(|url| !url.trim().is_empty()) };
     let app = Arc::new(App::new(ledger.clone(), clock, config, Some(metrics.clone())).await?);
     tokio::spawn(async move {
         loop {

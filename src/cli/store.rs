@@ -1,16 +1,20 @@
 //! Which ledger a command works on, and with which master key.
 
 use std::os::unix::fs::DirBuilderExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::Args;
 
 use super::Failure;
 use crate::{
-    ledger::{Ledger, Options},
-    store::{Store, postgres::PostgresStore, sqlite::SqliteStore},
-    vault::MasterKey,
+    ledger::{Ledger, Options, open_vault},
+    store::{
+        Store,
+        postgres::{PostgresOptions, PostgresStore},
+        sqlite::SqliteStore,
+    },
+    vault::{MasterKey, Vault},
 };
 
 #[derive(Clone, Debug, Args)]
@@ -23,10 +27,10 @@ pub struct StoreArgs {
     pub database_url: Option<String>,
     /// File with the master key, 64 hexadecimal digits [default: master.key in the data folder]
     #[arg(long, env = "KEYLEDGER_MASTER_KEY_FILE", value_name = "FILE")]
-    pub master_key_file: Option<PathBuf>,
+    pub master_key_file: Option<String>,
     /// Certificate authority (PEM) for a database URL with sslmode=require [default: the system's]
     #[arg(long, env = "KEYLEDGER_DATABASE_CA_FILE", value_name = "FILE")]
-    pub database_ca_file: Option<PathBuf>,
+    pub database_ca_file: Option<String>,
 }
 
 impl StoreArgs {
@@ -34,28 +38,35 @@ impl StoreArgs {
         self.data_dir.join("ledger.db")
     }
 
+    /// The URL of PostgreSQL, where it is wanted. A variable that is set to nothing is as good as unset, here and below.
+    pub fn database_url(&self) -> Option<&str> {
+        given(self.database_url.as_ref())
+    }
+
+    fn create_data_dir(&self) -> Result<(), Failure> {
+        let created = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.data_dir);
+        Ok(created.map_err(|error| format!("cannot make the data folder {}: {error}", self.data_dir.display()))?)
+    }
+
     /// The store; with `create`, made where there is none.
     ///
     /// # Errors
     /// When there is none, or it can't be opened.
     pub async fn store(&self, create: bool) -> Result<Arc<dyn Store>, Failure> {
-        let store: Arc<dyn Store> = match &self.database_url {
+        let store: Arc<dyn Store> = match self.database_url() {
             Some(url) => {
-                let options = crate::store::postgres::PostgresOptions { ca_file: self.database_ca_file.clone(), ..Default::default() };
-                Arc::new(PostgresStore::connect(url, options).await?)
+                let ca_file = given(self.database_ca_file.as_ref()).map(PathBuf::from);
+                Arc::new(PostgresStore::connect(url, PostgresOptions { ca_file, ..Default::default() }).await?)
             }
             None => {
                 let file = self.database_file();
                 if create {
-                    std::fs::DirBuilder::new()
-                        .recursive(true)
-                        .mode(0o700)
-                        .create(&self.data_dir)
-                        .map_err(|error| format!("cannot make the data folder {}: {error}", self.data_dir.display()))?;
+                    self.create_data_dir()?;
                 } else if !file.exists() {
                     return Err(no_ledger(&self.data_dir.display().to_string()));
                 }
-                Arc::new(SqliteStore::open(&file, Default::default())?)
+                let store = SqliteStore::open(&file, Default::default());
+                Arc::new(store.map_err(|error| format!("cannot open {}: {error}", file.display()))?)
             }
         };
         if !create && store.sealed_secret().await?.is_none() {
@@ -65,12 +76,9 @@ impl StoreArgs {
     }
 
     /// The master key; with `create`, made where there is none, beside an embedded ledger alone.
-    ///
-    /// # Errors
-    /// When it is missing or unreadable.
-    pub fn master_key(&self, create: bool) -> Result<MasterKey, Failure> {
-        Ok(match (&self.master_key_file, &self.database_url) {
-            (Some(file), _) => MasterKey::read(file)?,
+    fn master_key(&self, create: bool) -> Result<MasterKey, Failure> {
+        Ok(match (given(self.master_key_file.as_ref()), self.database_url()) {
+            (Some(file), _) => MasterKey::read(Path::new(file))?,
             (None, Some(_)) => {
                 return Err("with PostgreSQL the master key must be given: set KEYLEDGER_MASTER_KEY_FILE to a file of 64 hexadecimal \
                             digits (make one with: openssl rand -hex 32) that every node has"
@@ -84,24 +92,41 @@ impl StoreArgs {
         })
     }
 
-    /// Opens the ledger.
+    /// Opens a ledger that is there.
     ///
     /// # Errors
     /// When it is not there, can't be opened, or was made with another master key.
-    pub async fn open(&self, options: Options, create: bool) -> Result<Ledger, Failure> {
-        if create && self.database_url.is_none() {
-            std::fs::DirBuilder::new()
-                .recursive(true)
-                .mode(0o700)
-                .create(&self.data_dir)
-                .map_err(|error| format!("cannot make the data folder {}: {error}", self.data_dir.display()))?;
+    pub async fn open(&self) -> Result<Ledger, Failure> {
+        let store = self.store(false).await?;
+        Ok(Ledger::open(store, &self.master_key(false)?, Options::default()).await?)
+    }
+
+    /// Opens the ledger for a server, and makes it where there is none.
+    ///
+    /// # Errors
+    /// When it can't be opened, or was made with another master key.
+    pub async fn open_or_create(&self, options: Options) -> Result<Ledger, Failure> {
+        if self.database_url().is_none() {
+            self.create_data_dir()?;
         }
         // The key comes first: without it not even an empty database is left behind.
-        let key = if create || self.database_url.is_some() || self.database_file().exists() { Some(self.master_key(create)?) } else { None };
-        let store = self.store(create).await?;
-        let key = key.map_or_else(|| self.master_key(create), Ok)?;
-        Ok(Ledger::open(store, &key, options).await?)
+        let key = self.master_key(true)?;
+        Ok(Ledger::open(self.store(true).await?, &key, options).await?)
     }
+
+    /// A ledger's store and its opened secrets, without an executor.
+    ///
+    /// # Errors
+    /// As [`StoreArgs::open`].
+    pub async fn open_vault(&self) -> Result<(Arc<dyn Store>, Arc<Vault>), Failure> {
+        let store = self.store(false).await?;
+        let vault = open_vault(store.as_ref(), &self.master_key(false)?).await?;
+        Ok((store, Arc::new(vault)))
+    }
+}
+
+fn given(text: Option<&String>) -> Option<&str> {
+    text.map(|text| text.trim()).filter(|text| !text.is_empty())
 }
 
 fn no_ledger(place: &str) -> Failure {

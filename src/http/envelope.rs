@@ -125,7 +125,8 @@ pub fn internal(error: &dyn std::fmt::Display) -> Answer {
 impl From<StoreError> for Answer {
     fn from(error: StoreError) -> Self {
         match error {
-            StoreError::Unavailable(reason) => {
+            // What is unsuitable was suitable when the server started, and is when somebody has set it right.
+            StoreError::Unavailable(reason) | StoreError::Unsuitable(reason) => {
                 tracing::warn!(reason, "the database is not available");
                 Self::unavailable("The database is not available at the moment.")
             }

@@ -129,17 +129,17 @@ impl Ledger {
     /// When the ledger is not available.
     pub async fn bootstrap_api_key(&self, value: &str) -> Result<(), OpenError> {
         let hmac = self.vault.api_key_hash(value);
-        let numbers = |rows: Vec<Vec<Value>>| {
-            let number = |row: Vec<Value>| match row.first() {
-                Some(Value::Int(number)) => Some(*number),
-                _ => None,
-            };
-            rows.into_iter().filter_map(number).collect::<Vec<i64>>()
-        };
-        let holder = self.store.query("SELECT api_key FROM api_key_secret WHERE hmac = $1", &[hmac.as_slice().into()]).await?;
-        let holder = numbers(holder).first().copied();
-        let earlier = self.store.query("SELECT number FROM api_key WHERE bootstrap AND NOT disabled ORDER BY number", &[]).await?;
-        let earlier = numbers(earlier);
+        // One statement, so one state of the database: the keys in force, and whether one of them has this value.
+        let sql = "SELECT k.number, s.hmac FROM api_key k LEFT JOIN api_key_secret s ON s.api_key = k.number \
+                   WHERE k.bootstrap AND NOT k.disabled ORDER BY k.number";
+        let (mut holder, mut earlier) = (None, Vec::new());
+        for row in self.store.query(sql, &[]).await? {
+            match row.as_slice() {
+                [Value::Int(number), Value::Bytes(of)] if *of == hmac => holder = Some(*number),
+                [Value::Int(number), _] => earlier.push(*number),
+                _ => {}
+            }
+        }
         // Nodes that start together see the same and ask the same: it is one request, and done once.
         let seen = format!("{holder:?} {earlier:?}");
         let id = self.vault.request_hash(&[b"bootstrap", &hmac, seen.as_bytes()]);

@@ -18,7 +18,7 @@ async fn every_acknowledged_change_survives_the_death_of_postgresql() {
     api.activate(&license, "a.example").await.expect(300, PRODUCT);
     let mut load = Load::new(product, WORKERS);
     for round in 0..soak_rounds(ROUNDS) {
-        let running = load.start(&[api.clone()]);
+        let running = load.start(std::slice::from_ref(&api));
         running.wait_for(rand::random_range(1..200)).await;
         if round % 4 == 3 {
             cluster.kill_9();

@@ -172,6 +172,13 @@ impl Load {
         RunningLoad { tasks: tasks.collect(), stop, acknowledged }
     }
 
+    /// Promises that no change was left open: nothing stood in the load's way.
+    pub fn expect_all_answered(&self) {
+        let licenses = self.workers.iter().flat_map(|worker| &worker.licenses);
+        let open = licenses.filter(|license| license.exists == Known::Open || license.active.contains(&Known::Open)).count();
+        assert_eq!(open, 0, "licenses whose last change was answered by 503 or not at all");
+    }
+
     /// Promises that everything acknowledged in the last run is so.
     pub async fn check_touched(&mut self, api: &Client) {
         for worker in &mut self.workers {
@@ -194,6 +201,11 @@ impl RunningLoad {
     pub async fn wait_for(&self, changes: usize) {
         let what = format!("{changes} changes are acknowledged");
         eventually(&what, || async { (self.acknowledged.load(Ordering::Relaxed) >= changes).then_some(()) }).await;
+    }
+
+    /// Waits until that many changes have been acknowledged from now on.
+    pub async fn wait_for_more(&self, changes: usize) {
+        self.wait_for(self.acknowledged.load(Ordering::Relaxed) + changes).await;
     }
 
     /// Tells the workers to stop and waits for them.

@@ -54,6 +54,7 @@ async fn sigterm_answers_the_request_that_is_on_its_way(backend: Backend) {
     assert!(received.starts_with("HTTP/1.1 200"), "{received}");
     let Running { mut server, ledger, .. } = on;
     assert_eq!(server.wait().await.code(), Some(0), "{}", server.log_text());
+    assert!(!server.log_text().contains('\u{1b}'), "no colours where no terminal is: {}", server.log_text());
 
     let server = ledger.serve().await;
     server.client().verify(&license, "a.example").await.expect(200, PRODUCT);

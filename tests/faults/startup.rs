@@ -43,7 +43,20 @@ async fn a_wrong_master_key_is_refused(backend: Backend) {
     let wrong = crate::support::Place { master_key_file: Some(wrong_file.clone()), ..ledger.place.clone() };
     let said = wrong.run(&SERVE).await.failure(1);
     assert!(said.to_lowercase().contains("master key"), "{said}");
-    assert_eq!(ledger.event_count().await, events, "a refused start leaves nothing behind");
+    // Neither may the command line: an API key hashed with a wrong key would never be known.
+    let commands: [&[&str]; 4] = [
+        &["api-key", "create", "--name", "never", "--capability", "*"],
+        &["block", "add", "--identifier", "never.example"],
+        &["verify"],
+        &["rebuild"],
+    ];
+    for command in commands {
+        let output = wrong.run(command).await;
+        assert!(output.stdout.is_empty(), "{command:?} prints {}", output.stdout);
+        let said = output.failure(1);
+        assert!(said.to_lowercase().contains("master key"), "{command:?}: {said}");
+    }
+    assert_eq!(ledger.event_count().await, events, "what is refused leaves nothing behind");
 
     // With the right one, also with a line end behind it, everything is as it was.
     std::fs::write(&wrong_file, format!("{}\n", right.trim())).expect("a file can be written");
@@ -85,10 +98,12 @@ async fn postgresql_without_a_master_key_file_is_refused() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn postgresql_that_does_not_sync_is_refused() {
-    let cluster = Cluster::start_with(&["-c", "fsync=off"]).await;
-    let ledger = Ledger::on_postgres(&cluster.url());
-    let said = ledger.run(&SERVE).await.failure(1);
-    assert!(said.contains("fsync"), "{said}");
+    for setting in ["fsync", "synchronous_commit"] {
+        let cluster = Cluster::start_with(&["-c", &format!("{setting}=off")]).await;
+        let ledger = Ledger::on_postgres(&cluster.url());
+        let said = ledger.run(&SERVE).await.failure(1);
+        assert!(said.contains(setting), "{said}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -97,9 +112,17 @@ async fn a_file_that_is_no_ledger_is_refused_and_left_alone() {
     std::fs::create_dir_all(&ledger.place.data_dir).expect("a directory can be made");
     let garbage = "this is no database, and certainly not ours; ".repeat(200);
     std::fs::write(ledger.place.sqlite_file(), &garbage).expect("a file can be written");
+    let untouched = || std::fs::read_to_string(ledger.place.sqlite_file()).expect("it is still there") == garbage;
+    // Beside a file there must be its master key: a new one could open nothing.
+    let key_file = ledger.place.data_dir.join("master.key");
+    let said = ledger.run(&SERVE).await.failure(1);
+    assert!(said.contains("master.key"), "{said}");
+    assert!(untouched() && !key_file.exists());
+
+    std::fs::write(&key_file, random_hex(32)).expect("a file can be written");
     let said = ledger.run(&SERVE).await.failure(1);
     assert!(said.contains("ledger.db"), "{said}");
-    assert_eq!(std::fs::read_to_string(ledger.place.sqlite_file()).expect("it is still there"), garbage);
+    assert!(untouched());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -40,7 +40,12 @@ impl Cluster {
 
     /// The address of the cluster's database `postgres`.
     pub fn url(&self) -> String {
-        format!("postgres://postgres@127.0.0.1:{}/postgres", self.port)
+        self.url_of("postgres", "postgres")
+    }
+
+    /// The address of some database for some role.
+    pub fn url_of(&self, role: &str, database: &str) -> String {
+        format!("postgres://{role}@127.0.0.1:{}/{database}", self.port)
     }
 
     /// Starts postgres, also after it was killed, and waits until it takes connections.

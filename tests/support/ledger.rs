@@ -1,5 +1,6 @@
 //! Where one ledger lives, and the program's command line at that place.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
@@ -146,6 +147,7 @@ impl Ledger {
         let master_key_file = (backend == Backend::Postgres).then(|| directory.path().join("test-master.key"));
         if let Some(file) = &master_key_file {
             std::fs::write(file, random_hex(32)).expect("the master key file can be written");
+            std::fs::set_permissions(file, std::fs::Permissions::from_mode(0o600)).expect("its mode can be set");
         }
         let place = Place { backend, data_dir: directory.path().join("data"), database_url, master_key_file };
         let ring = Arc::new(KeyRing::new(place.clone()));

@@ -13,6 +13,10 @@ const PASSING: &[&str] = &[
     "57014", // cancelled, also by a time-out
     "57P",   // shut down, starting up
     "25P03", // idle in a transaction for too long
+    "25006", // read-only: a standby, or an administrator at work
+    "28",    // not let in: a password or role is being changed
+    "3D000", // no such database: it is being restored
+    "58",    // the server's own disk or memory
 ];
 
 /// An error's code and message, or what went wrong with the connection.

@@ -17,7 +17,7 @@ mod transaction;
 mod value;
 mod write;
 
-use std::{path::PathBuf, sync::Arc};
+use std::{path::PathBuf, sync::Arc, thread::available_parallelism};
 
 use async_trait::async_trait;
 use futures::future::BoxFuture;
@@ -36,18 +36,17 @@ use self::{
 };
 use super::{Head, Rebuild, Snapshot, Store, StoreError, StoredEvent, StoredSubject, Transaction};
 
-#[derive(Clone, Debug)]
+/// Queries that share a connection cost less than those that each have one, and the server works on one of them at a time.
+const READERS_MIN: usize = 2;
+const READERS_MAX: usize = 8;
+
+#[derive(Clone, Debug, Default)]
 pub struct PostgresOptions {
     /// Certificates of the authorities to check the server's with, as PEM; the system's, where it is not said.
     pub ca_file: Option<PathBuf>,
-    /// Connections that queries share; each carries many at a time.
-    pub readers: usize,
-}
-
-impl Default for PostgresOptions {
-    fn default() -> Self {
-        Self { ca_file: None, readers: 4 }
-    }
+    /// Connections that queries share; each carries many at a time. About as many as the machine has cores, where it is not
+    /// said.
+    pub readers: Option<usize>,
 }
 
 /// A ledger in a PostgreSQL database.
@@ -68,8 +67,10 @@ impl PostgresStore {
         let session = connector.open(Role::Long).await?;
         migrate::migrate(&session).await?;
         rebuild::clear_stale(&session).await?;
+        let cores = available_parallelism().map_or(READERS_MIN, usize::from);
+        let readers = Readers::new(options.readers.unwrap_or(cores.clamp(READERS_MIN, READERS_MAX)));
         let writers = Writers::new(connector.clone());
-        Ok(Self { connector, sql: Arc::new(Sql::new()), readers: Readers::new(options.readers), writers })
+        Ok(Self { connector, sql: Arc::new(Sql::new()), readers, writers })
     }
 
     /// Runs something that only reads: once more where the connection broke.

@@ -1,14 +1,15 @@
 //! Reading, on any connection: what is asked, and how the answers become rows.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, pin::pin};
 
+use futures::TryStreamExt;
 use keyledger_events::SubjectKind;
 use keyledger_projections::{Row, RowKey, Table, Value};
 use tokio_postgres::Row as PostgresRow;
 use uuid::Uuid;
 
 use super::{
-    error::OrStoreError,
+    error::{OrStoreError, store_error},
     session::{Call, Session},
     sql::{EVENTS, HEAD, Sql},
     value::{Cell, Datum, Id, Parameter, Time},
@@ -45,9 +46,14 @@ pub(super) async fn read_head(session: &Session) -> Result<Head, StoreError> {
     head(&session.query(HEAD, &[]).await.or_store_error()?)
 }
 
+/// Rows are taken apart while the server still sends others.
 pub(super) async fn events(session: &Session, from: i64, limit: i64) -> Result<Vec<StoredEvent>, StoreError> {
-    let rows = session.query(EVENTS, &[Parameter::One(Cell::Int(from)), Parameter::One(Cell::Int(limit))]).await.or_store_error()?;
-    rows.iter().map(event).collect()
+    let mut rows = pin!(session.stream(EVENTS, vec![Parameter::One(Cell::Int(from)), Parameter::One(Cell::Int(limit))]).await.or_store_error()?);
+    let mut events = Vec::new();
+    while let Some(row) = rows.try_next().await.map_err(|error| store_error(&session.noted(error)))? {
+        events.push(event(&row)?);
+    }
+    Ok(events)
 }
 
 fn event(row: &PostgresRow) -> Result<StoredEvent, StoreError> {

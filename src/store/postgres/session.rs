@@ -5,7 +5,7 @@ use std::{
     path::PathBuf,
     pin::Pin,
     sync::{
-        Mutex, PoisonError,
+        PoisonError, RwLock,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -16,7 +16,7 @@ use futures::{
     future::{BoxFuture, MaybeDone, maybe_done},
 };
 use tokio::{runtime::Handle, time::timeout};
-use tokio_postgres::{Client, Config, NoTls, Row, Statement, config::SslMode, types::ToSql};
+use tokio_postgres::{Client, Config, NoTls, Row, RowStream, Statement, config::SslMode, types::ToSql};
 
 use super::{
     error::{OrStoreError, is_broken, store_error},
@@ -90,7 +90,7 @@ impl Connector {
             let client = connector.connect().await?;
             client.batch_execute(role.settings()).await.or_store_error()?;
             check_durability(&client).await?;
-            Ok(Session { client, statements: Mutex::default(), is_broken: AtomicBool::new(false) })
+            Ok(Session { client, statements: RwLock::default(), is_broken: AtomicBool::new(false) })
         });
         match timeout(CONNECT_TIMEOUT, opening).await {
             Ok(Ok(session)) => session,
@@ -153,7 +153,7 @@ pub(super) struct Call<'a> {
 /// One connection.
 pub(super) struct Session {
     pub(super) client: Client,
-    statements: Mutex<HashMap<String, Statement>>,
+    statements: RwLock<HashMap<String, Statement>>,
     /// The server has said that it ends the connection: known before the connection is seen to be closed.
     is_broken: AtomicBool,
 }
@@ -163,12 +163,12 @@ impl Session {
         self.client.is_closed() || self.is_broken.load(Ordering::Relaxed)
     }
 
-    fn note<T>(&self, result: Result<T, tokio_postgres::Error>) -> Result<T, tokio_postgres::Error> {
-        result.inspect_err(|error| {
-            if is_broken(error) {
-                self.is_broken.store(true, Ordering::Relaxed);
-            }
-        })
+    /// Remembers what an error says about the connection.
+    pub(super) fn noted(&self, error: tokio_postgres::Error) -> tokio_postgres::Error {
+        if is_broken(&error) {
+            self.is_broken.store(true, Ordering::Relaxed);
+        }
+        error
     }
 
     /// Prepares a statement, the first time.
@@ -176,27 +176,34 @@ impl Session {
         if let Some(statement) = self.prepared(sql) {
             return Ok(statement);
         }
-        let statement = self.note(self.client.prepare(sql).await)?;
-        self.statements.lock().unwrap_or_else(PoisonError::into_inner).insert(sql.to_owned(), statement.clone());
+        let statement = self.client.prepare(sql).await.map_err(|error| self.noted(error))?;
+        self.statements.write().unwrap_or_else(PoisonError::into_inner).insert(sql.to_owned(), statement.clone());
         Ok(statement)
     }
 
     fn prepared(&self, sql: &str) -> Option<Statement> {
-        self.statements.lock().unwrap_or_else(PoisonError::into_inner).get(sql).cloned()
+        self.statements.read().unwrap_or_else(PoisonError::into_inner).get(sql).cloned()
     }
 
     /// Runs a query.
     pub(super) async fn query(&self, sql: &str, parameters: &[Parameter<'_>]) -> Result<Vec<Row>, tokio_postgres::Error> {
         let statement = self.statement(sql).await?;
         let parameters: Vec<&(dyn ToSql + Sync)> = parameters.iter().map(|parameter| parameter as &(dyn ToSql + Sync)).collect();
-        self.note(self.client.query(&statement, &parameters).await)
+        self.client.query(&statement, &parameters).await.map_err(|error| self.noted(error))
+    }
+
+    /// Runs a query whose rows are taken one by one.
+    pub(super) async fn stream(&self, sql: &str, parameters: Vec<Parameter<'_>>) -> Result<RowStream, tokio_postgres::Error> {
+        let statement = self.statement(sql).await?;
+        let parameters = parameters.iter().map(|parameter| parameter as &(dyn ToSql + Sync));
+        self.client.query_raw(&statement, parameters).await.map_err(|error| self.noted(error))
     }
 
     /// Runs a statement.
     pub(super) async fn execute(&self, sql: &str, parameters: &[Parameter<'_>]) -> Result<u64, tokio_postgres::Error> {
         let statement = self.statement(sql).await?;
         let parameters: Vec<&(dyn ToSql + Sync)> = parameters.iter().map(|parameter| parameter as &(dyn ToSql + Sync)).collect();
-        self.note(self.client.execute(&statement, &parameters).await)
+        self.client.execute(&statement, &parameters).await.map_err(|error| self.noted(error))
     }
 
     /// Prepares those statements that are not yet, in one round trip.

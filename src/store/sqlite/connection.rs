@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rusqlite::{Connection, ErrorCode, OpenFlags, ToSql};
+use rusqlite::{Connection, ErrorCode, OpenFlags, ToSql, config::DbConfig};
 
 use crate::store::StoreError;
 
@@ -79,6 +79,8 @@ pub(super) fn open(path: &Path, role: Role) -> Result<Connection, StoreError> {
     let connection = Connection::open_with_flags(path, access | OpenFlags::SQLITE_OPEN_NO_MUTEX).or_store_error()?;
     connection.busy_timeout(BUSY_TIMEOUT).or_store_error()?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
+    // Or else statements are prepared anew whenever certain parameters change.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).or_store_error()?;
     let cache_kib = match role {
         Role::Reader { cache_kib } => {
             set(&connection, "query_only", 1)?;
