@@ -1,6 +1,8 @@
 //! What every store promises, run against both backends. PostgreSQL is the one of `KEYLEDGER_TEST_POSTGRES_URL`
 //! (`scripts/with-postgres cargo test` starts one); each test has a database of its own.
 
+#![expect(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
+
 mod batches;
 mod log;
 mod opening;

@@ -6,11 +6,12 @@ use async_trait::async_trait;
 use keyledger_projections::{ColumnType, Row, RowKey, Table};
 use tokio_postgres::{
     binary_copy::BinaryCopyInWriter,
+    error::SqlState,
     types::{ToSql, Type},
 };
 
 use super::{
-    error::{OrStoreError, pipeline_error},
+    error::{OrStoreError, pipeline_error, store_error},
     read,
     session::{Connector, Role, Session},
     sql::{HEAD_LOCKED, Part, Sql, projections},
@@ -36,9 +37,7 @@ pub(super) struct PostgresRebuild {
 impl PostgresRebuild {
     pub(super) async fn begin(connector: &Connector, sql: Arc<Sql>) -> Result<Self, StoreError> {
         let session = connector.open(Role::Long).await?;
-        if !lock(&session).await? {
-            return Err(StoreError::Unavailable("another rebuild is running".to_owned()));
-        }
+        lock(&session).await?;
         let schema = session.client.query_one("SELECT quote_ident(current_schema())", &[]).await.and_then(|row| row.try_get(0)).or_store_error()?;
         // Until the swap nothing has to be durable, and the swap's commit makes durable what came before it.
         let sql_begin = format!(
@@ -68,17 +67,24 @@ impl PostgresRebuild {
     }
 }
 
-/// Whether this session is now the one that rebuilds.
-async fn lock(session: &Session) -> Result<bool, StoreError> {
-    let sql = format!("SELECT pg_try_advisory_lock({REBUILD_LOCK})");
-    session.client.query_one(&sql, &[]).await.and_then(|row| row.try_get(0)).or_store_error()
+/// Makes this session the one that rebuilds. One that looks for something to clear away is waited for, and one whose connection
+/// is about to close.
+async fn lock(session: &Session) -> Result<(), StoreError> {
+    let sql = format!("SET lock_timeout = '1s'; SELECT pg_advisory_lock({REBUILD_LOCK}); SET lock_timeout = '10s'");
+    session.client.batch_execute(&sql).await.map_err(|error| match error.code() {
+        Some(&SqlState::LOCK_NOT_AVAILABLE) => StoreError::Unavailable("another rebuild is running".to_owned()),
+        _ => store_error(&error),
+    })
 }
 
 /// Drops what a rebuild left that did not end: its rows would outlive their forgetting.
 pub(super) async fn clear_stale(session: &Session) -> Result<(), StoreError> {
-    if lock(session).await? {
+    let client = &session.client;
+    let sql = format!("SELECT to_regnamespace('{SCHEMA}') IS NOT NULL AND pg_try_advisory_lock({REBUILD_LOCK})");
+    let is_stale: bool = client.query_one(&sql, &[]).await.and_then(|row| row.try_get(0)).or_store_error()?;
+    if is_stale {
         let sql = format!("SET client_min_messages = warning; DROP SCHEMA IF EXISTS {SCHEMA} CASCADE; SELECT pg_advisory_unlock({REBUILD_LOCK})");
-        session.client.batch_execute(&sql).await.or_store_error()?;
+        client.batch_execute(&sql).await.or_store_error()?;
     }
     Ok(())
 }

@@ -5,12 +5,16 @@ use std::{
     fs::{File, OpenOptions, TryLockError},
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use async_trait::async_trait;
 use keyledger_projections::{Row, RowKey, Table};
 use rusqlite::{Connection, TransactionBehavior};
-use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
+use tokio::{
+    sync::{Mutex as AsyncMutex, OwnedMutexGuard},
+    time::sleep,
+};
 
 use super::{
     connection::{OrStoreError, Role, commit_error, open},
@@ -26,6 +30,9 @@ use crate::store::{Head, Rebuild, StoreError};
 const SUFFIX: &str = "__rebuild";
 /// Rows of a rebuild are written in the order of the log, which is near that of the keys.
 const CACHE_KIB: i64 = 32 * 1024;
+/// How often the lock is asked for, within one second.
+const LOCK_TRIES: u32 = 20;
+const LOCK_PAUSE: Duration = Duration::from_millis(50);
 
 /// Holds the lock that makes it the only rebuild; writes on a connection of its own, but only while it has the
 /// writing connection too, so that it waits in line within the process.
@@ -41,7 +48,7 @@ pub(super) struct SqliteRebuild {
 
 impl SqliteRebuild {
     pub(super) async fn begin(path: &Path, writer: Arc<AsyncMutex<Connection>>) -> Result<Self, StoreError> {
-        let only_one = lock_file(path)?.ok_or_else(|| StoreError::Unavailable("another rebuild is running".to_owned()))?;
+        let only_one = wait_for_lock(path).await?;
         let mut connection = open(path, Role::Writer { cache_kib: CACHE_KIB })?;
         // A crash of the machine costs nothing but the rebuild; the swap makes everything durable.
         connection.pragma_update(None, "synchronous", 1).or_store_error()?;
@@ -51,6 +58,17 @@ impl SqliteRebuild {
         drop(guard);
         Ok(Self { connection, tables: TableSql::all(SUFFIX), writer, guard: None, is_swapped: false, _only_one: only_one })
     }
+}
+
+/// Waits for one that looks for something to clear away, but not for another rebuild.
+async fn wait_for_lock(path: &Path) -> Result<File, StoreError> {
+    for _ in 0..LOCK_TRIES {
+        if let Some(file) = lock_file(path)? {
+            return Ok(file);
+        }
+        sleep(LOCK_PAUSE).await;
+    }
+    Err(StoreError::Unavailable("another rebuild is running".to_owned()))
 }
 
 /// The lock that a rebuild holds, also against other processes; `None` where another has it.
@@ -69,16 +87,24 @@ fn lock_file(path: &Path) -> Result<Option<File>, StoreError> {
 
 /// Drops what a rebuild left that did not end: its rows would outlive their forgetting.
 pub(super) fn clear_stale(path: &Path, connection: &mut Connection) -> Result<(), StoreError> {
+    if tables(connection)?.is_empty() {
+        return Ok(());
+    }
     match lock_file(path)? {
         Some(_lock) => drop_tables(connection),
         None => Ok(()),
     }
 }
 
-fn drop_tables(connection: &mut Connection) -> Result<(), StoreError> {
+/// The tables of a rebuild, by name.
+fn tables(connection: &Connection) -> Result<Vec<String>, StoreError> {
     let sql = "SELECT name FROM sqlite_schema WHERE type = 'table' AND substr(name, -length(?1)) = ?1";
-    let names: Vec<String> =
-        connection.prepare(sql).and_then(|mut statement| statement.query_map([SUFFIX], |row| row.get(0))?.collect()).or_store_error()?;
+    let mut statement = connection.prepare(sql).or_store_error()?;
+    statement.query_map([SUFFIX], |row| row.get(0)).and_then(Iterator::collect).or_store_error()
+}
+
+fn drop_tables(connection: &mut Connection) -> Result<(), StoreError> {
+    let names = tables(connection)?;
     if names.is_empty() {
         return Ok(());
     }
