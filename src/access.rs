@@ -1,7 +1,7 @@
 //! Who may ask: API keys and the block list. Both are read whole into memory and are a second old at most; one look at
 //! the counters tells whether anything changed.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, LazyLock, RwLock};
 use std::time::{Duration, Instant};
@@ -43,8 +43,9 @@ struct Known {
     /// As the counters say it: equal means unchanged.
     changes: i64,
     keys: HashMap<Vec<u8>, KnownKey>,
-    networks: HashMap<u8, HashSet<IpNet>>,
-    identifiers: HashSet<String>,
+    /// The block list: networks by the length of their prefix, and the numbers of the entries.
+    networks: HashMap<u8, HashMap<IpNet, i64>>,
+    identifiers: HashMap<String, i64>,
 }
 
 struct Seen {
@@ -56,8 +57,8 @@ pub struct Access {
     store: Arc<dyn Store>,
     vault: Arc<Vault>,
     seen: RwLock<Seen>,
-    /// One look at the database at a time; who comes meanwhile waits for its result.
-    refreshing: tokio::sync::Mutex<()>,
+    /// One look at the database at a time; who comes meanwhile waits for its result, be it a failure.
+    refreshing: tokio::sync::Mutex<Option<(Instant, String)>>,
 }
 
 static API_KEYS: LazyLock<String> = LazyLock::new(|| {
@@ -73,7 +74,7 @@ static BLOCKS: LazyLock<String> = LazyLock::new(|| {
 impl Access {
     #[must_use]
     pub fn new(store: Arc<dyn Store>, vault: Arc<Vault>) -> Self {
-        Self { store, vault, seen: RwLock::new(Seen { at: None, known: Arc::default() }), refreshing: tokio::sync::Mutex::new(()) }
+        Self { store, vault, seen: RwLock::new(Seen { at: None, known: Arc::default() }), refreshing: tokio::sync::Mutex::new(None) }
     }
 
     /// Checks an API key in the contract's order and gives its number.
@@ -96,15 +97,14 @@ impl Access {
         Ok(key.api_key.number)
     }
 
-    /// Whether the address or the identifier is on the block list.
+    /// The entry of the block list that the address or the identifier is on, if there is one.
     ///
     /// # Errors
     /// When the list can't be read.
-    pub async fn is_blocked(&self, ip: IpAddr, identifier: Option<&str>) -> Result<bool, StoreError> {
+    pub async fn blocked_by(&self, ip: IpAddr, identifier: Option<&str>) -> Result<Option<i64>, StoreError> {
         let known = self.known().await?;
-        let by_address =
-            known.networks.iter().any(|(length, networks)| IpNet::new(ip, *length).is_ok_and(|network| networks.contains(&network.trunc())));
-        Ok(by_address || identifier.is_some_and(|text| known.identifiers.contains(text.trim())))
+        let by_address = known.networks.iter().find_map(|(length, networks)| networks.get(&IpNet::new(ip, *length).ok()?.trunc()).copied());
+        Ok(by_address.or_else(|| known.identifiers.get(identifier?.trim()).copied()))
     }
 
     fn fresh(&self) -> Option<Arc<Known>> {
@@ -116,10 +116,28 @@ impl Access {
         if let Some(known) = self.fresh() {
             return Ok(known);
         }
-        let _turn = self.refreshing.lock().await;
+        let asked = Instant::now();
+        let mut failure = self.refreshing.lock().await;
         if let Some(known) = self.fresh() {
             return Ok(known);
         }
+        // Who waited for a look that failed doesn't make another: with a database that hangs, each would take its turn.
+        if let Some((_, reason)) = failure.as_ref().filter(|(at, _)| *at >= asked) {
+            return Err(StoreError::Unavailable(reason.clone()));
+        }
+        match self.look().await {
+            Ok(known) => {
+                *failure = None;
+                Ok(known)
+            }
+            Err(error) => {
+                *failure = Some((Instant::now(), error.to_string()));
+                Err(error)
+            }
+        }
+    }
+
+    async fn look(&self) -> Result<Arc<Known>, StoreError> {
         // The time is taken before the look, so that what is known is never older than it claims.
         let at = Instant::now();
         let changes = match self.store.query("SELECT access_changes FROM counters WHERE id = 1", &[]).await?.first().and_then(|row| row.first()) {
@@ -147,11 +165,11 @@ impl Access {
             let Some(value) = block.value else { continue };
             match block.kind {
                 BlockKind::Identifier => {
-                    known.identifiers.insert(value);
+                    known.identifiers.insert(value, block.number);
                 }
                 BlockKind::Ip => {
                     if let Some(network) = parse_network(&value) {
-                        known.networks.entry(network.prefix_len()).or_default().insert(network);
+                        known.networks.entry(network.prefix_len()).or_default().insert(network, block.number);
                     }
                 }
             }
@@ -160,11 +178,17 @@ impl Access {
     }
 }
 
-/// Reads a network in CIDR form, or one address; what lies behind the prefix is cut off.
+/// Reads a network in CIDR form, or one address; what lies behind the prefix is cut off. IPv4 written as IPv6 becomes IPv4,
+/// as clients' addresses do.
 #[must_use]
 pub fn parse_network(text: &str) -> Option<IpNet> {
+    const MAPPED_PREFIX: u8 = 96;
     let text = text.trim();
-    text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from)).ok().map(|network| network.trunc())
+    let network = text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from)).ok()?.trunc();
+    match (network.addr().to_canonical(), network.prefix_len().checked_sub(MAPPED_PREFIX)) {
+        (address @ IpAddr::V4(_), Some(length)) if network.addr().is_ipv6() => IpNet::new(address, length).ok().map(|network| network.trunc()),
+        _ => Some(network),
+    }
 }
 
 #[cfg(test)]
@@ -176,6 +200,9 @@ mod tests {
         assert_eq!(parse_network("10.1.2.3/8").unwrap().to_string(), "10.0.0.0/8");
         assert_eq!(parse_network(" 192.0.2.7 ").unwrap().to_string(), "192.0.2.7/32");
         assert_eq!(parse_network("2001:db8::1").unwrap().to_string(), "2001:db8::1/128");
+        assert_eq!(parse_network("::ffff:192.0.2.7").unwrap().to_string(), "192.0.2.7/32");
+        assert_eq!(parse_network("::ffff:192.0.2.7/120").unwrap().to_string(), "192.0.2.0/24");
+        assert_eq!(parse_network("::/0").unwrap().to_string(), "::/0");
         assert_eq!(parse_network("localhost"), None);
     }
 }

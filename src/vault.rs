@@ -15,6 +15,8 @@ use keyledger_events::{PersonalData, Sealed, SubjectKind, envelope::LEAF_FORMAT}
 use uuid::Uuid;
 
 const KEY_LEN: usize = 32;
+/// Sealed texts are as long as a multiple of this: all addresses and most names look alike.
+const SEALED_STEP: usize = 64;
 
 /// A key of 256 bits.
 pub type Key = [u8; KEY_LEN];
@@ -210,18 +212,18 @@ impl Vault {
         hmac::sign(&self.emails, email.trim().to_lowercase().as_bytes()).as_ref().to_vec()
     }
 
-    /// Seals a private key.
+    /// Seals a private key, bound to its public key: it opens as that one's and no other's.
     ///
     /// # Errors
     /// When there is no randomness.
-    pub fn seal_private_key(&self, pkcs8: &[u8]) -> Result<Vec<u8>, VaultError> {
-        seal_at_rest(&self.at_rest, b"private key", pkcs8)
+    pub fn seal_private_key(&self, public_key: &str, pkcs8: &[u8]) -> Result<Vec<u8>, VaultError> {
+        seal_at_rest(&self.at_rest, &private_key_label(public_key), pkcs8)
     }
 
     /// # Errors
-    /// When it was not sealed by this master key.
-    pub fn open_private_key(&self, sealed: &[u8]) -> Result<Vec<u8>, VaultError> {
-        open_at_rest(&self.at_rest, b"private key", sealed)
+    /// When it was not sealed by this master key, or for another public key.
+    pub fn open_private_key(&self, public_key: &str, sealed: &[u8]) -> Result<Vec<u8>, VaultError> {
+        open_at_rest(&self.at_rest, &private_key_label(public_key), sealed)
     }
 
     /// A new data subject: its opened key, and the sealed one to keep.
@@ -242,14 +244,16 @@ impl Vault {
         Ok(SubjectKey { kind, id, key: Key::try_from(key).map_err(|_| VaultError::Sealed)? })
     }
 
-    /// Seals an event's personal data: AES-256-GCM under HKDF(subject key, event id), with a commitment to the key, so
-    /// that a ciphertext opens under one key alone. Each key seals once, so the nonce is constant.
+    /// Seals an event's personal data: AES-256-GCM under a key that HKDF derives from the subject's key and the event's id,
+    /// with a commitment to it, so that a ciphertext opens under one key alone. Each key seals once, so the nonce is
+    /// constant. The text is filled up with blanks, so that its length tells little.
     ///
     /// # Errors
     /// When the data can't be serialized.
     pub fn seal(&self, subject: &SubjectKey, event_id: Uuid, data: &PersonalData) -> Result<Sealed, VaultError> {
         let (key, commitment) = event_key(subject, event_id)?;
         let mut text = serde_json::to_vec(data).map_err(|_| VaultError::Sealed)?;
+        text.resize(text.len().next_multiple_of(SEALED_STEP), b' ');
         aes_key(&key)?
             .seal_in_place_append_tag(Nonce::assume_unique_for_key([0; NONCE_LEN]), Aad::from(self.event_label(event_id)), &mut text)
             .map_err(|_| VaultError::Sealed)?;
@@ -276,18 +280,24 @@ impl Vault {
     }
 }
 
+fn private_key_label(public_key: &str) -> Vec<u8> {
+    [b"private key of ".as_slice(), public_key.as_bytes()].concat()
+}
+
 fn subject_label(id: Uuid) -> [u8; 24] {
     let mut label = *b"subject                 ";
     label[8..].copy_from_slice(id.as_bytes());
     label
 }
 
+/// The sealing key of one event and the commitment to it. Both come from a secret of that event alone, which can be
+/// handed out to open and check this one object, without the subject's key, which opens all of the subject's.
 fn event_key(subject: &SubjectKey, event_id: Uuid) -> Result<(Key, Key), VaultError> {
-    let both = derive::<{ 2 * KEY_LEN }>(&subject.key, &[b"keyledger event ", event_id.as_bytes()])?;
-    let (mut key, mut commitment) = ([0; KEY_LEN], [0; KEY_LEN]);
-    key.copy_from_slice(&both[..KEY_LEN]);
-    commitment.copy_from_slice(&both[KEY_LEN..]);
-    Ok((key, commitment))
+    event_secret_keys(&derive::<KEY_LEN>(&subject.key, &[b"keyledger event ", event_id.as_bytes()])?)
+}
+
+fn event_secret_keys(event_secret: &Key) -> Result<(Key, Key), VaultError> {
+    Ok((derive(event_secret, &[b"seal"])?, derive(event_secret, &[b"commitment"])?))
 }
 
 #[cfg(test)]
@@ -326,6 +336,40 @@ mod tests {
         let altered = Sealed { commitment: BASE64.encode([0; 32]), ..sealed };
         assert!(vault.unseal(&subject, event, &altered).is_err());
         assert!(!altered.ciphertext.contains("jane"));
+    }
+
+    #[test]
+    fn one_event_can_be_opened_and_checked_with_its_own_secret_alone() {
+        let (_, _, vault) = vault();
+        let (subject, _) = vault.new_subject(SubjectKind::Owner).unwrap();
+        let event = Uuid::from_u128(7);
+        let sealed = vault.seal(&subject, event, &data()).unwrap();
+        let event_secret = derive::<KEY_LEN>(&subject.key, &[b"keyledger event ", event.as_bytes()]).unwrap();
+        let (key, commitment) = event_secret_keys(&event_secret).unwrap();
+        assert_eq!(BASE64.encode(commitment), sealed.commitment);
+        let mut text = BASE64.decode(&sealed.ciphertext).unwrap();
+        let nonce = Nonce::assume_unique_for_key([0; NONCE_LEN]);
+        let plain = aes_key(&key).unwrap().open_in_place(nonce, Aad::from(vault.event_label(event)), &mut text).unwrap();
+        assert_eq!(serde_json::from_slice::<PersonalData>(plain).unwrap(), data());
+    }
+
+    #[test]
+    fn the_length_of_a_sealed_object_tells_little() {
+        let (_, _, vault) = vault();
+        let (subject, _) = vault.new_subject(SubjectKind::Owner).unwrap();
+        let length = |ip: &str| {
+            let data = PersonalData { client_ip: Some(ip.into()), ..PersonalData::default() };
+            vault.seal(&subject, Uuid::from_u128(7), &data).unwrap().ciphertext.len()
+        };
+        assert_eq!(length("::1"), length("255.255.255.255"));
+    }
+
+    #[test]
+    fn a_private_key_opens_for_its_public_key_alone() {
+        let (_, _, vault) = vault();
+        let sealed = vault.seal_private_key("public", b"private").unwrap();
+        assert_eq!(vault.open_private_key("public", &sealed).unwrap(), b"private");
+        assert!(vault.open_private_key("another", &sealed).is_err());
     }
 
     #[test]

@@ -61,11 +61,11 @@ fn personal(identifier: &str) -> Personal {
 }
 
 fn activated(activation: i64, identifier: &str, active: i64) -> LicenseEvent {
-    LicenseEvent::LicenseActivated(LicenseActivated { activation, active, epoch: 0, license: 1, personal: personal(identifier) })
+    LicenseEvent::LicenseActivated(LicenseActivated { activation, active, epoch: 0, license: 1, personal: personal(identifier), product: 7 })
 }
 
 fn deactivated(activation: i64, active: i64) -> LicenseEvent {
-    LicenseEvent::LicenseDeactivated(LicenseDeactivated { activation, active, license: 1, personal: Personal::None })
+    LicenseEvent::LicenseDeactivated(LicenseDeactivated { activation, active, license: 1, personal: Personal::None, product: 7 })
 }
 
 fn activate(text: &str) -> LicenseCommand {
@@ -119,7 +119,7 @@ fn activating_counts_each_identifier_once() {
 
 #[test]
 fn activation_stops_at_the_limit_and_the_refusal_is_recorded() {
-    let refused = LicenseEvent::ActivationRefused(ActivationRefused { active: 1, license: 1, limit: 1, personal: personal("b.example") });
+    let refused = LicenseEvent::ActivationRefused(ActivationRefused { active: 1, license: 1, limit: 1, personal: personal("b.example"), product: 7 });
     framework().given(vec![created(Status::Assigned, 1), activated(1, "a.example", 1)]).when(activate("b.example")).then_expect_events(vec![refused]);
 }
 
@@ -237,8 +237,8 @@ fn making_available_ends_activations_and_clears_the_owner_each_as_an_event() {
     let update = UpdateLicense { status: Change::Set(Status::Available), ..UpdateLicense::default() };
     framework().given(given).when(LicenseCommand::Update(update)).then_expect_events(vec![
         LicenseEvent::LicenseMadeAvailable(status(Status::Assigned)),
-        LicenseEvent::ActivationsEnded(ActivationsEnded { ended: 1, epoch: 1, license: 1, personal: Personal::None }),
-        LicenseEvent::OwnerCleared(OwnerCleared { license: 1, personal: Personal::None }),
+        LicenseEvent::ActivationsEnded(ActivationsEnded { ended: 1, epoch: 1, license: 1, personal: Personal::None, product: 7 }),
+        LicenseEvent::OwnerCleared(OwnerCleared { license: 1, personal: Personal::None, product: 7 }),
     ]);
 }
 
@@ -273,10 +273,10 @@ fn an_update_that_changes_nothing_is_no_event() {
 
 #[test]
 fn lowering_the_limit_keeps_activations_and_refuses_new_ones() {
-    let lowered = LicenseEvent::ActivationLimitChanged(ValueChanged { from: 2, license: 1, personal: Personal::None, to: 1 });
+    let lowered = LicenseEvent::ActivationLimitChanged(ValueChanged { from: 2, license: 1, personal: Personal::None, product: 7, to: 1 });
     let given = vec![created(Status::Assigned, 2), activated(1, "a", 1), activated(2, "b", 2), lowered];
     framework().given(given.clone()).when(activate("a")).then_expect_events(vec![]);
-    let refused = LicenseEvent::ActivationRefused(ActivationRefused { active: 2, license: 1, limit: 1, personal: personal("c") });
+    let refused = LicenseEvent::ActivationRefused(ActivationRefused { active: 2, license: 1, limit: 1, personal: personal("c"), product: 7 });
     framework().given(given).when(activate("c")).then_expect_events(vec![refused]);
 }
 
@@ -284,7 +284,7 @@ fn lowering_the_limit_keeps_activations_and_refuses_new_ones() {
 fn meta_entries_are_made_changed_and_removed() {
     let key = || Some(MetaKey::parse("colour").unwrap());
     let value = |text: &str| Personal::new(PersonalData { value: Some(text.into()), ..PersonalData::default() });
-    let set = |text: &str| LicenseMetaSet { key: "colour".into(), license: 1, meta: 1, personal: value(text) };
+    let set = |text: &str| LicenseMetaSet { key: "colour".into(), license: 1, meta: 1, personal: value(text), product: 7 };
     let made = vec![created(Status::Assigned, 1), LicenseEvent::LicenseMetaCreated(set("red"))];
     let create = || LicenseCommand::CreateMeta { identifier: identifier("a"), key: key(), value: Some("red".into()) };
     let update = || LicenseCommand::UpdateMeta { identifier: identifier("a"), key: key(), value: Some("blue".into()) };
@@ -294,7 +294,8 @@ fn meta_entries_are_made_changed_and_removed() {
     framework().given(made.clone()).when(create()).then_expect_error(LicenseError::MetaExists);
     framework().given(made.clone()).when(update()).then_expect_events(vec![LicenseEvent::LicenseMetaUpdated(set("blue"))]);
     framework().given(vec![created(Status::Assigned, 1)]).when(update()).then_expect_error(LicenseError::MetaUnknown);
-    let deleted = LicenseEvent::LicenseMetaDeleted(LicenseMetaDeleted { key: "colour".into(), license: 1, meta: 1, personal: Personal::None });
+    let deleted =
+        LicenseEvent::LicenseMetaDeleted(LicenseMetaDeleted { key: "colour".into(), license: 1, meta: 1, personal: Personal::None, product: 7 });
     framework().given(made).when(delete()).then_expect_events(vec![deleted]);
     framework().given(vec![created(Status::Assigned, 1)]).when(delete()).then_expect_error(LicenseError::MetaUnknown);
     let no_key = LicenseCommand::CreateMeta { identifier: identifier("a"), key: None, value: None };
@@ -308,4 +309,19 @@ fn a_deleted_license_is_unknown() {
     let deleted = LicenseEvent::LicenseDeleted(status(Status::Assigned));
     framework().given(vec![created(Status::Assigned, 1)]).when(LicenseCommand::Delete).then_expect_events(vec![deleted.clone()]);
     framework().given(vec![created(Status::Assigned, 1), deleted]).when(activate("a")).then_expect_error(LicenseError::Unknown);
+}
+
+#[test]
+fn a_querys_refusal_is_recorded_only_while_it_is_true() {
+    let context = services().context;
+    let record = |license: &License, reason| {
+        let at_hand = AtHand { license: Some(license), product_active: true, ..AtHand::default() };
+        decide(at_hand, &LicenseCommand::RecordRefusal { reason, block: None, identifier: None }, &context).events.len()
+    };
+    let blocked = License { number: 1, status: Status::Blocked, ..License::default() };
+    let assigned = License { status: Status::Assigned, ..blocked.clone() };
+    assert_eq!(record(&blocked, AccessRefusal::LicenseBlocked), 1);
+    assert_eq!(record(&assigned, AccessRefusal::LicenseBlocked), 0, "unblocked meanwhile");
+    assert_eq!(record(&assigned, AccessRefusal::LicenseExpired), 0);
+    assert_eq!(record(&assigned, AccessRefusal::BlockListed), 1);
 }

@@ -22,8 +22,8 @@ fn sealed() -> Personal {
 fn all() -> Vec<Event> {
     let at = Timestamp(1_732_388_528_829_115);
     let status = || StatusChanged { from: Status::Assigned, license: 1, personal: sealed(), product: 2 };
-    let changed = || ValueChanged { from: 1, license: 1, personal: sealed(), to: 5 };
-    let meta = || LicenseMetaSet { key: "colour".into(), license: 1, meta: 3, personal: sealed() };
+    let changed = || ValueChanged { from: 1, license: 1, personal: sealed(), product: 2, to: 5 };
+    let meta = || LicenseMetaSet { key: "colour".into(), license: 1, meta: 3, personal: sealed(), product: 2 };
     let product_meta = || ProductMetaSet { key: "colour".into(), meta: 3, personal: sealed(), product: 2, value: "red".into() };
     let license = [
         LicenseEvent::LicenseCreated(LicenseCreated {
@@ -49,20 +49,20 @@ fn all() -> Vec<Event> {
         LicenseEvent::LicenseReserved(status()),
         LicenseEvent::LicenseBlocked(status()),
         LicenseEvent::LicenseMadeAvailable(status()),
-        LicenseEvent::OwnerChanged(OwnerChanged { license: 1, owner: Some(4), personal: sealed() }),
-        LicenseEvent::OwnerCleared(OwnerCleared { license: 1, personal: sealed() }),
+        LicenseEvent::OwnerChanged(OwnerChanged { license: 1, owner: Some(4), personal: sealed(), product: 2 }),
+        LicenseEvent::OwnerCleared(OwnerCleared { license: 1, personal: sealed(), product: 2 }),
         LicenseEvent::ActivationLimitChanged(changed()),
         LicenseEvent::ValidityChanged(changed()),
-        LicenseEvent::AssignedAtChanged(AssignedAtChanged { from: None, license: 1, personal: sealed(), to: at }),
+        LicenseEvent::AssignedAtChanged(AssignedAtChanged { from: None, license: 1, personal: sealed(), product: 2, to: at }),
         LicenseEvent::LicenseProductChanged(LicenseProductChanged { from: 2, license: 1, personal: sealed(), status: Status::Assigned, to: 9 }),
-        LicenseEvent::LicenseActivated(LicenseActivated { activation: 6, active: 2, epoch: 0, license: 1, personal: sealed() }),
-        LicenseEvent::LicenseDeactivated(LicenseDeactivated { activation: 6, active: 1, license: 1, personal: sealed() }),
-        LicenseEvent::ActivationsEnded(ActivationsEnded { ended: 2, epoch: 1, license: 1, personal: sealed() }),
-        LicenseEvent::ActivationRefused(ActivationRefused { active: 3, license: 1, limit: 3, personal: sealed() }),
-        LicenseEvent::AccessRefused(AccessRefused { license: 1, personal: sealed(), reason: AccessRefusal::LicenseBlocked }),
+        LicenseEvent::LicenseActivated(LicenseActivated { activation: 6, active: 2, epoch: 0, license: 1, personal: sealed(), product: 2 }),
+        LicenseEvent::LicenseDeactivated(LicenseDeactivated { activation: 6, active: 1, license: 1, personal: sealed(), product: 2 }),
+        LicenseEvent::ActivationsEnded(ActivationsEnded { ended: 2, epoch: 1, license: 1, personal: sealed(), product: 2 }),
+        LicenseEvent::ActivationRefused(ActivationRefused { active: 3, license: 1, limit: 3, personal: sealed(), product: 2 }),
+        LicenseEvent::AccessRefused(AccessRefused { block: Some(8), license: 1, personal: sealed(), product: 2, reason: AccessRefusal::BlockListed }),
         LicenseEvent::LicenseMetaCreated(meta()),
         LicenseEvent::LicenseMetaUpdated(meta()),
-        LicenseEvent::LicenseMetaDeleted(LicenseMetaDeleted { key: "colour".into(), license: 1, meta: 3, personal: sealed() }),
+        LicenseEvent::LicenseMetaDeleted(LicenseMetaDeleted { key: "colour".into(), license: 1, meta: 3, personal: sealed(), product: 2 }),
         LicenseEvent::LicenseDeleted(status()),
     ];
     let product = [

@@ -128,6 +128,8 @@ CREATE TABLE license_meta (
 
 CREATE UNIQUE INDEX license_by_key ON license (license_key) WHERE NOT deleted;
 CREATE INDEX license_by_product ON license (product, status, number) WHERE NOT deleted;
+CREATE INDEX license_by_product_and_number ON license (product, number) WHERE NOT deleted;
+CREATE INDEX license_by_owner_name ON license (owner_name) WHERE owner_name IS NOT NULL;
 CREATE INDEX license_by_owner_email ON license (owner_email) WHERE owner_email IS NOT NULL;
 CREATE UNIQUE INDEX activation_by_identifier ON activation (license, identifier);
 CREATE UNIQUE INDEX license_meta_by_key ON license_meta (license, meta_key);

@@ -128,6 +128,8 @@ CREATE TABLE license_meta{suffix} (
 
 CREATE UNIQUE INDEX license_by_key{generation} ON license{suffix} (license_key) WHERE NOT deleted;
 CREATE INDEX license_by_product{generation} ON license{suffix} (product, status, number) WHERE NOT deleted;
+CREATE INDEX license_by_product_and_number{generation} ON license{suffix} (product, number) WHERE NOT deleted;
+CREATE INDEX license_by_owner_name{generation} ON license{suffix} (owner_name) WHERE owner_name IS NOT NULL;
 CREATE INDEX license_by_owner_email{generation} ON license{suffix} (owner_email) WHERE owner_email IS NOT NULL;
 CREATE UNIQUE INDEX activation_by_identifier{generation} ON activation{suffix} (license, identifier);
 CREATE UNIQUE INDEX license_meta_by_key{generation} ON license_meta{suffix} (license, meta_key);

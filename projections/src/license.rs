@@ -2,7 +2,7 @@
 
 use keyledger_events::{
     Event, Recorded, Timestamp,
-    license::{License, Status},
+    license::{License, LicenseEvent, Status},
 };
 use uuid::Uuid;
 
@@ -107,8 +107,32 @@ impl LicenseRow {
     pub fn fold(number: i64, row: Option<Self>, recorded: &Recorded) -> Result<Option<Self>, FoldError> {
         let Event::License(event) = &recorded.event else { return Ok(row) };
         check_sequence(row.as_ref().map(|row| row.sequence), recorded)?;
-        let (state, created_at) = row.map_or((None, recorded.recorded_at), |row| (Some(row.license), row.created_at));
-        let license = require(License::fold(state, event, recorded.recorded_at), Table::License, number, recorded)?;
-        Ok(Some(Self { license, id: recorded.aggregate_id, sequence: recorded.sequence, created_at, updated_at: recorded.recorded_at }))
+        let at = recorded.recorded_at;
+        let (state, created_at, updated_at) = row.map_or((None, at, at), |row| (Some(row.license), row.created_at, row.updated_at));
+        let license = require(License::fold(state, event, at), Table::License, number, recorded)?;
+        // A refusal changes nothing, and activations and meta entries have times of their own.
+        let updated_at = match event {
+            LicenseEvent::LicenseCreated(_)
+            | LicenseEvent::LicenseAssigned(_)
+            | LicenseEvent::LicenseReserved(_)
+            | LicenseEvent::LicenseBlocked(_)
+            | LicenseEvent::LicenseMadeAvailable(_)
+            | LicenseEvent::OwnerChanged(_)
+            | LicenseEvent::OwnerCleared(_)
+            | LicenseEvent::ActivationLimitChanged(_)
+            | LicenseEvent::ValidityChanged(_)
+            | LicenseEvent::AssignedAtChanged(_)
+            | LicenseEvent::LicenseProductChanged(_)
+            | LicenseEvent::LicenseDeleted(_) => at,
+            LicenseEvent::LicenseActivated(_)
+            | LicenseEvent::LicenseDeactivated(_)
+            | LicenseEvent::ActivationsEnded(_)
+            | LicenseEvent::ActivationRefused(_)
+            | LicenseEvent::AccessRefused(_)
+            | LicenseEvent::LicenseMetaCreated(_)
+            | LicenseEvent::LicenseMetaUpdated(_)
+            | LicenseEvent::LicenseMetaDeleted(_) => updated_at,
+        };
+        Ok(Some(Self { license, id: recorded.aggregate_id, sequence: recorded.sequence, created_at, updated_at }))
     }
 }

@@ -150,6 +150,16 @@ impl Values {
     }
 
     /// # Errors
+    /// When the next value is neither bytes nor null.
+    pub fn maybe_bytes(&mut self) -> Result<Option<Vec<u8>>, ReadError> {
+        match self.next() {
+            Value::Bytes(value) => Ok(Some(value)),
+            Value::Null => Ok(None),
+            other => self.unexpected("bytes", &other),
+        }
+    }
+
+    /// # Errors
     /// When the next value is not a time.
     pub fn time(&mut self) -> Result<Timestamp, ReadError> {
         self.maybe_time()?.map_or_else(|| self.unexpected("a time", &Value::Null), Ok)

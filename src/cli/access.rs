@@ -1,5 +1,6 @@
 //! `keyledger api-key` and `keyledger block`.
 
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -31,6 +32,9 @@ pub enum ApiKeyCommand {
 pub struct CreateArgs {
     #[command(flatten)]
     store: StoreArgs,
+    /// Why, for the history.
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
     /// What the key is for, as lists and histories show it.
     #[arg(long)]
     name: String,
@@ -55,6 +59,9 @@ pub struct ListArgs {
 pub struct DisableArgs {
     #[command(flatten)]
     store: StoreArgs,
+    /// Why, for the history.
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
     /// The key's number in the list.
     number: i64,
 }
@@ -74,6 +81,9 @@ pub enum BlockCommand {
 pub struct EntryArgs {
     #[command(flatten)]
     store: StoreArgs,
+    /// Why, for the history.
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
     /// An address or a network.
     #[arg(long, value_name = "CIDR")]
     ip: Option<String>,
@@ -82,9 +92,18 @@ pub struct EntryArgs {
     identifier: Option<String>,
 }
 
-async fn execute(store: &StoreArgs, command: impl FnOnce(&Ledger) -> Command) -> Result<CommandResult, Failure> {
+async fn execute(
+    store: &StoreArgs,
+    operation: &'static str,
+    reason: Option<&str>,
+    command: impl FnOnce(&Ledger) -> Command,
+) -> Result<CommandResult, Failure> {
+    let reason = reason.map(|text| short_text(text).map(str::to_owned)).transpose().map_err(|error| format!("--reason {error}"))?;
+    let operator = std::env::var("SUDO_USER").or_else(|_| std::env::var("USER")).ok();
+    let operator = operator.as_deref().and_then(|name| short_text(name).ok()).map(str::to_owned);
     let ledger = store.open().await?;
-    let request = Request { command: command(&ledger), origin: Origin::operator(), idempotency: None };
+    let origin = Origin { operation: Some(operation), operator, reason, ..Origin::operator() };
+    let request = Request { command: command(&ledger), origin, idempotency: None };
     let outcome = ledger.execute(request).await;
     ledger.close(CLOSE_PATIENCE).await;
     Ok(outcome?.result)
@@ -94,14 +113,16 @@ pub async fn api_key(command: ApiKeyCommand) -> Result<(), Failure> {
     match command {
         ApiKeyCommand::Create(args) => create(args).await,
         ApiKeyCommand::List(args) => list_keys(args).await,
-        ApiKeyCommand::Disable(args) => match execute(&args.store, |_| Command::DisableApiKey { number: args.number }).await? {
-            CommandResult::ApiKeyDisabled => {
-                println!("API key {} is disabled", args.number);
-                Ok(())
+        ApiKeyCommand::Disable(args) => {
+            match execute(&args.store, "api-key disable", args.reason.as_deref(), |_| Command::DisableApiKey { number: args.number }).await? {
+                CommandResult::ApiKeyDisabled => {
+                    println!("API key {} is disabled", args.number);
+                    Ok(())
+                }
+                CommandResult::ApiKeyRefused(error) => Err(format!("API key {}: {error}", args.number).into()),
+                other => Err(unexpected(&other)),
             }
-            CommandResult::ApiKeyRefused(error) => Err(format!("API key {}: {error}", args.number).into()),
-            other => Err(unexpected(&other)),
-        },
+        }
     }
 }
 
@@ -122,7 +143,7 @@ async fn create(args: CreateArgs) -> Result<(), Failure> {
     // 256 random bits: nothing to guess.
     let value = format!("kl_{}", URL_SAFE_NO_PAD.encode(random::<32>()?));
     let (capabilities, secret) = (args.capabilities, value.clone());
-    let result = execute(&args.store, |ledger| Command::CreateApiKey {
+    let result = execute(&args.store, "api-key create", args.reason.as_deref(), |ledger| Command::CreateApiKey {
         name,
         capabilities,
         allow_ips,
@@ -140,19 +161,18 @@ async fn create(args: CreateArgs) -> Result<(), Failure> {
     }
 }
 
-fn select_all(table: Table) -> &'static str {
-    match table {
-        Table::ApiKey => {
-            "SELECT number, id, sequence, name, capabilities, allow_ips, expires_at, bootstrap, disabled, created_at FROM api_key ORDER BY number"
-        }
-        _ => "SELECT number, id, sequence, kind, value, created_at FROM block ORDER BY number",
-    }
+static API_KEYS: LazyLock<String> = LazyLock::new(|| select_all(Table::ApiKey));
+static BLOCKS: LazyLock<String> = LazyLock::new(|| select_all(Table::Block));
+
+fn select_all(table: Table) -> String {
+    let columns: Vec<&str> = table.columns().iter().map(|column| column.name).collect();
+    format!("SELECT {} FROM {} ORDER BY number", columns.join(", "), table.name())
 }
 
 async fn list_keys(args: ListArgs) -> Result<(), Failure> {
     let store = args.store.store(false).await?;
     println!("{:<6} {:<9} {:<20} {:<28} {:<24} name", "number", "state", "expires", "capabilities", "from");
-    for row in store.query(select_all(Table::ApiKey), &[]).await? {
+    for row in store.query(API_KEYS.as_str(), &[]).await? {
         let key = ApiKeyRow::read(&mut row.into())?.api_key;
         let state = if key.disabled { "disabled" } else { "active" };
         let expires = key.expires_at.map_or_else(|| "never".to_owned(), Timestamp::date_time);
@@ -181,7 +201,7 @@ pub async fn block(command: BlockCommand) -> Result<(), Failure> {
         BlockCommand::Add(args) => {
             let (kind, value) = entry(&args)?;
             let shown = value.clone();
-            match execute(&args.store, |_| Command::AddBlock { kind, value }).await? {
+            match execute(&args.store, "block add", args.reason.as_deref(), |_| Command::AddBlock { kind, value }).await? {
                 CommandResult::BlockAdded => println!("{} {shown} is blocked", kind.as_str()),
                 CommandResult::BlockRefused(error) => return Err(format!("{} {shown}: {error}", kind.as_str()).into()),
                 other => return Err(unexpected(&other)),
@@ -190,7 +210,7 @@ pub async fn block(command: BlockCommand) -> Result<(), Failure> {
         BlockCommand::Remove(args) => {
             let (kind, value) = entry(&args)?;
             let shown = value.clone();
-            match execute(&args.store, |_| Command::RemoveBlock { kind, value }).await? {
+            match execute(&args.store, "block remove", args.reason.as_deref(), |_| Command::RemoveBlock { kind, value }).await? {
                 CommandResult::BlockRemoved => println!("{} {shown} is no longer blocked", kind.as_str()),
                 CommandResult::BlockRefused(error) => return Err(format!("{} {shown}: {error}", kind.as_str()).into()),
                 other => return Err(unexpected(&other)),
@@ -199,7 +219,7 @@ pub async fn block(command: BlockCommand) -> Result<(), Failure> {
         BlockCommand::List(args) => {
             let store = args.store.store(false).await?;
             println!("{:<11} {:<20} value", "kind", "since");
-            for row in store.query(select_all(Table::Block), &[]).await? {
+            for row in store.query(BLOCKS.as_str(), &[]).await? {
                 let row = BlockRow::read(&mut row.into())?;
                 let value = row.block.value.unwrap_or_else(|| "(forgotten)".to_owned());
                 println!("{:<11} {:<20} {value}", row.block.kind.as_str(), row.created_at.date_time());

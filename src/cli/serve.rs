@@ -2,12 +2,14 @@
 
 use std::fs::{File, TryLockError};
 use std::net::SocketAddr;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
 use ipnet::IpNet;
+use keyledger_events::values::SHORT_TEXT_CHARS_MAX;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -46,6 +48,10 @@ pub struct ServeArgs {
     bootstrap_api_key: Option<String>,
 }
 
+fn is_usable_key(key: &str) -> bool {
+    (BOOTSTRAP_KEY_CHARS_MIN..=SHORT_TEXT_CHARS_MAX).contains(&key.len()) && key.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
 /// Networks as they are given; a variable that is set to nothing names none.
 fn networks(texts: &[String]) -> Result<Vec<IpNet>, Failure> {
     let named = texts.iter().map(|text| text.trim()).filter(|text| !text.is_empty());
@@ -56,14 +62,21 @@ fn networks(texts: &[String]) -> Result<Vec<IpNet>, Failure> {
 
 pub async fn run(args: ServeArgs) -> Result<(), Failure> {
     let bootstrap = args.bootstrap_api_key.as_deref().map(str::trim).filter(|key| !key.is_empty());
-    if bootstrap.is_some_and(|key| key.chars().count() < BOOTSTRAP_KEY_CHARS_MIN) {
-        return Err(format!("KEYLEDGER_BOOTSTRAP_API_KEY must have {BOOTSTRAP_KEY_CHARS_MIN} characters or more").into());
+    if bootstrap.is_some_and(|key| !is_usable_key(key)) {
+        return Err(format!(
+            "KEYLEDGER_BOOTSTRAP_API_KEY must have {BOOTSTRAP_KEY_CHARS_MIN} to {SHORT_TEXT_CHARS_MAX} characters, visible ones of ASCII: \
+             it is sent in a header (make one with: openssl rand -hex 24)"
+        )
+        .into());
     }
     let trusted_proxies = networks(&args.trusted_proxy)?;
     let metrics = install_metrics()?;
     // Before anything else is touched: a second server must not even open the ledger.
     let _lock = match args.store.database_url() {
-        None => Some(lock(&args.store.data_dir)?),
+        None => {
+            args.store.create_data_dir()?;
+            Some(lock(&args.store.data_dir)?)
+        }
         Some(_) => None,
     };
     let clock = Clock::default();
@@ -120,10 +133,14 @@ pub(super) fn asked_to_stop() -> std::io::Result<impl Future<Output = ()> + Send
 
 /// Refuses a second server on one data folder. The lock ends with the process, however it ends.
 fn lock(data_dir: &Path) -> Result<File, Failure> {
-    std::fs::create_dir_all(data_dir).map_err(|error| format!("cannot make the data folder {}: {error}", data_dir.display()))?;
     let path = data_dir.join("serve.lock");
-    let file =
-        File::options().create(true).truncate(false).write(true).open(&path).map_err(|error| format!("cannot open {}: {error}", path.display()))?;
+    let file = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .mode(0o600)
+        .open(&path)
+        .map_err(|error| format!("cannot open {}: {error}", path.display()))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => {

@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::Args;
+use keyledger_projections::registry::{Versions, compare_versions};
 
 use super::Failure;
 use crate::{
-    ledger::{Ledger, Options, open_vault},
+    ledger::{Ledger, OpenError, Options, open_vault},
     store::{
         Store,
         postgres::{PostgresOptions, PostgresStore},
@@ -43,7 +44,11 @@ impl StoreArgs {
         given(self.database_url.as_ref())
     }
 
-    fn create_data_dir(&self) -> Result<(), Failure> {
+    /// Makes the data folder, for its owner alone.
+    ///
+    /// # Errors
+    /// When it can't be made.
+    pub fn create_data_dir(&self) -> Result<(), Failure> {
         let created = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.data_dir);
         Ok(created.map_err(|error| format!("cannot make the data folder {}: {error}", self.data_dir.display()))?)
     }
@@ -121,6 +126,10 @@ impl StoreArgs {
     pub async fn open_vault(&self) -> Result<(Arc<dyn Store>, Arc<Vault>), Failure> {
         let store = self.store(false).await?;
         let vault = open_vault(store.as_ref(), &self.master_key(false)?).await?;
+        // What a newer program made, this one can neither check nor replace.
+        if compare_versions(&store.head().await?.projections) == Versions::Newer {
+            return Err(OpenError::Newer.into());
+        }
         Ok((store, Arc::new(vault)))
     }
 }

@@ -72,9 +72,16 @@ impl Call {
         let client_ip = client_ip(peer, &head.headers, &app.config.trusted_proxies);
         let key = presented_key(&head.headers, &mut parameters)?;
         let api_key = app.access.check_key(key.as_deref(), operation.capability(), client_ip, app.clock.now()).await?;
-        let origin = Origin { actor: Actor::ApiKey(api_key), request_id, client_ip: Some(client_ip), reason: None };
-        if app.access.is_blocked(client_ip, parameters.peek("identifier")).await? {
-            record_block(app, &parameters, origin);
+        let origin = Origin {
+            actor: Actor::ApiKey(api_key),
+            request_id,
+            client_ip: Some(client_ip),
+            operation: Some(operation.capability()),
+            operator: None,
+            reason: None,
+        };
+        if let Some(block) = app.access.blocked_by(client_ip, parameters.peek("identifier")).await? {
+            record_block(app, &parameters, block, origin);
             return Err(Answer::new(Code::AccessDenied));
         }
         let idempotency = idempotency_key(&head.headers)?.map(|key| {
@@ -268,11 +275,11 @@ fn idempotency_key(headers: &HeaderMap) -> Answered<Option<&[u8]>> {
 }
 
 /// A blocked client that knows a license matters in a dispute about it.
-fn record_block(app: &App, parameters: &Parameters, origin: Origin) {
+fn record_block(app: &App, parameters: &Parameters, block: i64, origin: Origin) {
     let key = parameters.peek("license_key").and_then(|text| LicenseKey::parse(text).ok());
     let identifier = parameters.peek("identifier").and_then(|text| Identifier::parse(text).ok());
     if let Some(key) = key {
-        app.ledger.record_refusal(&key, identifier.as_ref(), AccessRefusal::BlockListed, origin);
+        app.ledger.record_refusal(&key, identifier.as_ref(), AccessRefusal::BlockListed, Some(block), origin);
     }
 }
 

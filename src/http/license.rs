@@ -69,7 +69,7 @@ fn check(call: &Call, operation: Op, key: &LicenseKey, identifier: Option<&Ident
     let activation = view.activation.as_ref().map(|row| &row.activation);
     license::verify(&view.license.license, product_active, identifier.is_some(), activation, call.app.clock.now()).map_err(|error| {
         if let Some(reason) = error.recorded_reason() {
-            call.app.ledger.record_refusal(key, identifier, reason, call.origin.clone());
+            call.app.ledger.record_refusal(key, identifier, reason, None, call.origin.clone());
         }
         refused(operation, error, key_pair(view))
     })
@@ -77,7 +77,7 @@ fn check(call: &Call, operation: Op, key: &LicenseKey, identifier: Option<&Ident
 
 /// The key pair that signs what is about a license: its product's, if that still exists.
 pub(super) fn key_pair(view: &LicenseView) -> Option<i64> {
-    view.product.as_ref().filter(|row| !row.product.deleted).and_then(|row| row.product.key_pair)
+    view.product.as_ref().and_then(|row| row.product.signing_key_pair())
 }
 
 /// Executes a command on a license. There is none where the request names no license: that is one nobody knows.

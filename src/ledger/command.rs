@@ -31,6 +31,10 @@ pub struct Origin {
     pub actor: Actor,
     pub request_id: Uuid,
     pub client_ip: Option<IpAddr>,
+    /// Which operation was asked for: an API key's capability, or a command of the command line.
+    pub operation: Option<&'static str>,
+    /// The account at the command line.
+    pub operator: Option<String>,
     /// What an operator gives as the reason.
     pub reason: Option<String>,
 }
@@ -39,7 +43,7 @@ impl Origin {
     /// The server's own doing.
     #[must_use]
     pub fn system() -> Self {
-        Self { actor: Actor::System, request_id: crate::clock::new_id(), client_ip: None, reason: None }
+        Self { actor: Actor::System, request_id: crate::clock::new_id(), client_ip: None, operation: None, operator: None, reason: None }
     }
 
     /// Someone at the command line.
@@ -155,6 +159,8 @@ pub enum Command {
         key: LicenseKey,
         identifier: Option<Identifier>,
         reason: AccessRefusal,
+        /// The entry of the block list that decided it.
+        block: Option<i64>,
     },
     CreateProduct {
         fields: ProductFields,

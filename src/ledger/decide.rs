@@ -164,8 +164,9 @@ pub(super) fn execute(staged: &mut Staged<'_, '_>, command: &Command) -> Execute
             let command = LicenseCommand::DeleteMeta { identifier: identifier.clone(), key: meta_key.clone() };
             on_license(staged, key, None, meta_key.as_ref(), &command)
         }
-        Command::RecordRefusal { key, identifier, reason } => {
-            on_license(staged, key, None, None, &LicenseCommand::RecordRefusal { reason: *reason, identifier: identifier.clone() })
+        Command::RecordRefusal { key, identifier, reason, block } => {
+            let command = LicenseCommand::RecordRefusal { reason: *reason, block: *block, identifier: identifier.clone() };
+            on_license(staged, key, None, None, &command)
         }
         Command::CreateProduct { fields, key_pair } => create_product(staged, fields, key_pair.as_ref()),
         Command::UpdateProduct { product, update } => on_product(staged, *product, None, &ProductCommand::Update(update.clone())),
@@ -204,7 +205,7 @@ fn outcome(staged: &Staged<'_, '_>, result: CommandResult, key_pair: Option<i64>
 }
 
 fn key_pair_of(staged: &Staged<'_, '_>, product: i64) -> Option<i64> {
-    staged.row::<ProductRow>(Table::Product, product).and_then(|row| row.product.key_pair)
+    staged.row::<ProductRow>(Table::Product, product).and_then(|row| row.product.signing_key_pair())
 }
 
 fn is_live_product(staged: &Staged<'_, '_>, product: i64) -> bool {
@@ -237,7 +238,7 @@ fn on_license(
         product_active: product.is_some_and(|row| row.product.is_active()),
     };
     let decision = license::decide(at_hand, command, &staged.context());
-    let key_pair = product.filter(|row| !row.product.deleted).and_then(|row| row.product.key_pair);
+    let key_pair = product.and_then(|row| row.product.signing_key_pair());
     for event in decision.events {
         staged.append(Event::License(event))?;
     }
@@ -339,7 +340,7 @@ fn on_product(staged: &mut Staged<'_, '_>, number: i64, meta_key: Option<&MetaKe
         meta: meta_key.and_then(|key| staged.product_meta(number, key.as_str())).map(|row| &row.meta),
         licenses: staged.row::<LicenseCountRow>(Table::LicenseCount, number).map_or(0, LicenseCountRow::total),
     };
-    let key_pair = product.filter(|row| !row.product.deleted).and_then(|row| row.product.key_pair);
+    let key_pair = product.and_then(|row| row.product.signing_key_pair());
     let result = match product::decide(at_hand, command, &staged.context()) {
         Ok((done, events)) => {
             for event in events {

@@ -31,8 +31,8 @@ const BATCH_COMMANDS_MAX: usize = 512;
 const BATCH_WEIGHT_MAX: usize = 20_000;
 /// How long an idempotency key is remembered.
 const REQUEST_KEPT: Duration = Duration::from_secs(24 * 60 * 60);
-/// How often expired idempotency records are cleared away.
-const REQUEST_CLEANUP_EVERY: Duration = Duration::from_secs(60);
+/// How often expired idempotency records are cleared away, a thousand at a time: as fast as they can be made.
+const REQUEST_CLEANUP_EVERY: Duration = Duration::from_millis(100);
 /// How long the fate of a commit is asked after when the connection broke: longer than a stalled transaction may hold
 /// the lock and a restart of the database takes.
 const FATE_ASKED_FOR: Duration = Duration::from_secs(30);

@@ -20,6 +20,7 @@ use keyledger_events::{
     license::AccessRefusal,
     values::{Identifier, LicenseKey},
 };
+use keyledger_projections::registry::{Versions, compare_versions};
 use tokio::sync::{mpsc, oneshot, watch};
 
 pub use command::*;
@@ -78,12 +79,12 @@ impl Ledger {
 
     /// Has a refusal that a query found recorded, without waiting for it. One for each license, reason and minute; when
     /// the queue is full, none: the query's answer doesn't depend on it.
-    pub fn record_refusal(&self, key: &LicenseKey, identifier: Option<&Identifier>, reason: AccessRefusal, origin: Origin) {
+    pub fn record_refusal(&self, key: &LicenseKey, identifier: Option<&Identifier>, reason: AccessRefusal, block: Option<i64>, origin: Origin) {
         let entry = (format!("{} {}", self.clock.now().minute(), key.as_str()), reason);
         if self.recent_refusals.contains_key(&entry) {
             return;
         }
-        let command = Command::RecordRefusal { key: key.clone(), identifier: identifier.cloned(), reason };
+        let command = Command::RecordRefusal { key: key.clone(), identifier: identifier.cloned(), reason, block };
         if self.submit(Job::new(Request { command, origin, idempotency: None }, None)).is_ok() {
             self.recent_refusals.insert(entry, ());
         }
@@ -119,7 +120,11 @@ impl Ledger {
         if self.has_stopped() {
             return Err("the executor has stopped".to_owned());
         }
-        self.store.head().await.map(|_| ()).map_err(|error| error.to_string())
+        let head = self.store.head().await.map_err(|error| error.to_string())?;
+        match compare_versions(&head.projections) {
+            Versions::Same => Ok(()),
+            Versions::Older | Versions::Newer => Err("the projections in the database are of another version than this program's".to_owned()),
+        }
     }
 
     /// Takes no more commands, and waits until those that are queued are done. False when that took too long.
@@ -157,6 +162,8 @@ fn metadata(origin: &Origin, request_hash: Option<&[u8]>, decided_at: Timestamp)
         ("source".to_owned(), source.to_owned()),
     ]);
     metadata.extend(request_hash.map(|hash| ("idempotency_key_hash".to_owned(), hex::encode(hash))));
+    metadata.extend(origin.operation.map(|operation| ("operation".to_owned(), operation.to_owned())));
+    metadata.extend(origin.operator.clone().map(|operator| ("operator".to_owned(), operator)));
     metadata.extend(origin.reason.clone().map(|reason| ("reason".to_owned(), reason)));
     metadata
 }

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use keyledger_events::Timestamp;
 use keyledger_projections::{
-    Value,
+    Values,
     registry::{Versions, compare_versions, versions},
 };
 use tokio::sync::{mpsc, watch};
@@ -22,6 +22,10 @@ use crate::{
     store::{Head, Store, StoreError},
     vault::{MasterKey, Vault, VaultError},
 };
+
+/// How long a starting node waits for another that rebuilds the projections: 100 million events take about so long.
+const REBUILD_WAITED_FOR: Duration = Duration::from_secs(30 * 60);
+const REBUILD_ASKED_EVERY: Duration = Duration::from_secs(1);
 
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
@@ -65,6 +69,24 @@ pub async fn open_vault(store: &dyn Store, master: &MasterKey) -> Result<Vault, 
     Ok(Vault::open(master, store.head().await?.ledger_id, &sealed)?)
 }
 
+/// Rebuilds, or waits for another node that does already.
+async fn rebuild_or_wait(store: &Arc<dyn Store>, vault: &Arc<Vault>) -> Result<(), OpenError> {
+    let started = Instant::now();
+    loop {
+        match replay::rebuild(store, vault, &mut |_, _| {}).await {
+            Ok(_) => return Ok(()),
+            Err(ReplayError::Store(StoreError::Unavailable(reason))) if started.elapsed() < REBUILD_WAITED_FOR => {
+                tracing::info!(reason, "the projections can't be rebuilt yet");
+                tokio::time::sleep(REBUILD_ASKED_EVERY).await;
+                if compare_versions(&store.head().await?.projections) == Versions::Same {
+                    return Ok(());
+                }
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
 impl Ledger {
     /// Opens the ledger in a store, and makes it where there is none. Must be called within a multi-threaded runtime.
     ///
@@ -78,7 +100,7 @@ impl Ledger {
             Versions::Newer => return Err(OpenError::Newer),
             Versions::Older if options.rebuild_older => {
                 tracing::info!("rebuilding the projections: their version is older than this program's");
-                replay::rebuild(&store, &vault, &mut |_, _| {}).await?;
+                rebuild_or_wait(&store, &vault).await?;
             }
             Versions::Older => return Err(OpenError::Older),
         }
@@ -129,19 +151,22 @@ impl Ledger {
     /// When the ledger is not available.
     pub async fn bootstrap_api_key(&self, value: &str) -> Result<(), OpenError> {
         let hmac = self.vault.api_key_hash(value);
-        // One statement, so one state of the database: the keys in force, and whether one of them has this value.
-        let sql = "SELECT k.number, s.hmac FROM api_key k LEFT JOIN api_key_secret s ON s.api_key = k.number \
-                   WHERE k.bootstrap AND NOT k.disabled ORDER BY k.number";
-        let (mut holder, mut earlier) = (None, Vec::new());
+        // One statement, so one state of the database: the bootstrap keys, and whether one in force has this value.
+        let sql = "SELECT k.number, k.disabled, s.hmac FROM api_key k LEFT JOIN api_key_secret s ON s.api_key = k.number \
+                   WHERE k.bootstrap ORDER BY k.number";
+        let (mut holder, mut earlier, mut newest) = (None, Vec::new(), 0);
         for row in self.store.query(sql, &[]).await? {
-            match row.as_slice() {
-                [Value::Int(number), Value::Bytes(of)] if *of == hmac => holder = Some(*number),
-                [Value::Int(number), _] => earlier.push(*number),
-                _ => {}
+            let mut row = Values::from(row);
+            let read = |source| StoreError::Read { table: "api_key", source };
+            let number = row.int().map_err(read)?;
+            newest = number;
+            if row.bool().map_err(read)? {
+                continue;
             }
+            if row.maybe_bytes().map_err(read)?.as_ref() == Some(&hmac) { holder = Some(number) } else { earlier.push(number) }
         }
         // Nodes that start together see the same and ask the same: it is one request, and done once.
-        let seen = format!("{holder:?} {earlier:?}");
+        let seen = format!("{newest} {holder:?} {earlier:?}");
         let id = self.vault.request_hash(&[b"bootstrap", &hmac, seen.as_bytes()]);
         let idempotency = Some(super::Idempotency { parameters: id.clone(), id });
         self.execute(Request { command: Command::Bootstrap { hmac, holder, earlier }, origin: Origin::system(), idempotency }).await?;

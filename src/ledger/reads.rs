@@ -1,6 +1,6 @@
 //! The reads that answers are made of. Each is one or two statements on indexes, the same SQL for both backends.
 
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use keyledger_events::{
     license::Status,
@@ -115,6 +115,13 @@ impl Ledger {
         }))
     }
 
+    /// A query that may look at many rows, on a thread where it holds up nobody: the embedded store works on its caller's.
+    async fn query_list(&self, sql: &'static str, parameters: Vec<Value>) -> Result<Vec<Vec<Value>>, StoreError> {
+        let (store, runtime) = (Arc::clone(&self.store), tokio::runtime::Handle::current());
+        let rows = tokio::task::spawn_blocking(move || runtime.block_on(store.query(sql, &parameters))).await;
+        rows.unwrap_or_else(|_| Err(StoreError::Unavailable("the query was broken off".to_owned())))
+    }
+
     /// The meta entries of a license, in the order of their making.
     ///
     /// # Errors
@@ -138,8 +145,8 @@ impl Ledger {
     /// # Errors
     /// When the store fails.
     pub async fn products(&self) -> Result<Vec<(ProductRow, Vec<ProductMetaRow>)>, StoreError> {
-        let products = self.store.query(PRODUCTS.as_str(), &[]).await?;
-        let meta = self.store.query(ALL_PRODUCT_META.as_str(), &[]).await?;
+        let products = self.query_list(PRODUCTS.as_str(), Vec::new()).await?;
+        let meta = self.query_list(ALL_PRODUCT_META.as_str(), Vec::new()).await?;
         let mut products = products
             .into_iter()
             .map(|row| read(Table::Product, row, ProductRow::read).map(|product| (product, Vec::new())))
@@ -177,7 +184,7 @@ impl Ledger {
         let mut parameters: Vec<Value> = given.into_iter().filter(|value| *value != Value::Null).collect();
         parameters.push(items_per_page.into());
         parameters.push(page.saturating_sub(1).saturating_mul(items_per_page).into());
-        let rows = self.store.query(PAGES[filters].as_str(), &parameters).await?;
+        let rows = self.query_list(PAGES[filters].as_str(), parameters).await?;
         rows.into_iter().map(|row| read(Table::License, row, LicenseRow::read)).collect()
     }
 

@@ -55,8 +55,8 @@ pub enum SignerError {
 pub struct Signer {
     store: Arc<dyn Store>,
     vault: Arc<Vault>,
-    /// The number of the key pair that signs where no product's does.
-    global: i64,
+    /// The key that signs where no product's does; never given up, so that every refusal can be signed.
+    global: Arc<KeyPair>,
     open: moka::sync::Cache<i64, Arc<KeyPair>>,
     permits: Semaphore,
     generations: Semaphore,
@@ -74,7 +74,8 @@ impl Signer {
             Some(Value::Int(number)) => *number,
             _ => return Err(SignerError::Missing(0)),
         };
-        let signer = Self {
+        let global = open_key(store.as_ref(), &vault, global).await?;
+        Ok(Self {
             store,
             vault,
             global,
@@ -82,9 +83,7 @@ impl Signer {
             permits: Semaphore::new(cores.max(1)),
             generations: Semaphore::new(GENERATIONS_MAX),
             signatures: metrics::counter!("keyledger_signatures_total"),
-        };
-        signer.key(global).await?;
-        Ok(signer)
+        })
     }
 
     /// Signs, in standard Base64: RSASSA-PKCS1-v1_5 with SHA-256. Without a key pair the global one signs.
@@ -92,7 +91,7 @@ impl Signer {
     /// # Errors
     /// When the key can't be had.
     pub async fn sign(&self, key_pair: Option<i64>, message: &[u8]) -> Result<String, SignerError> {
-        let key = self.key(key_pair.unwrap_or(self.global)).await?;
+        let key = self.key(key_pair).await?;
         // Fair: who waits longest is next.
         let _permit = self.permits.acquire().await.map_err(|_| SignerError::Signing)?;
         let mut signature = vec![0; key.public_modulus_len()];
@@ -101,16 +100,12 @@ impl Signer {
         Ok(BASE64.encode(signature))
     }
 
-    async fn key(&self, number: i64) -> Result<Arc<KeyPair>, SignerError> {
+    async fn key(&self, number: Option<i64>) -> Result<Arc<KeyPair>, SignerError> {
+        let Some(number) = number else { return Ok(Arc::clone(&self.global)) };
         if let Some(key) = self.open.get(&number) {
             return Ok(key);
         }
-        let rows = self.store.query("SELECT sealed FROM key_pair_secret WHERE key_pair = $1", &[number.into()]).await?;
-        let Some(Value::Bytes(sealed)) = rows.first().and_then(|row| row.first()) else {
-            return Err(SignerError::Missing(number));
-        };
-        let pkcs8 = self.vault.open_private_key(sealed)?;
-        let key = Arc::new(KeyPair::from_pkcs8(&pkcs8).map_err(|_| SignerError::Rejected(number))?);
+        let key = open_key(self.store.as_ref(), &self.vault, number).await?;
         self.open.insert(number, Arc::clone(&key));
         Ok(key)
     }
@@ -126,6 +121,16 @@ impl Signer {
     }
 }
 
+async fn open_key(store: &dyn Store, vault: &Vault, number: i64) -> Result<Arc<KeyPair>, SignerError> {
+    let sql = "SELECT s.sealed, k.public_key FROM key_pair_secret s JOIN key_pair k ON k.number = s.key_pair WHERE s.key_pair = $1";
+    let rows = store.query(sql, &[number.into()]).await?;
+    let Some([Value::Bytes(sealed), Value::Text(public_key)]) = rows.first().map(Vec::as_slice) else {
+        return Err(SignerError::Missing(number));
+    };
+    let pkcs8 = vault.open_private_key(public_key, sealed)?;
+    KeyPair::from_pkcs8(&pkcs8).map(Arc::new).map_err(|_| SignerError::Rejected(number))
+}
+
 /// Makes an RSA-2048 key pair; takes a good part of a second.
 ///
 /// # Errors
@@ -137,5 +142,6 @@ pub fn generate(vault: &Vault) -> Result<NewKeyPair, SignerError> {
         .and_then(|public| public.to_public_key_pem(LineEnding::LF))
         .map_err(|_| SignerError::Generation)?;
     let pkcs8 = AsDer::<Pkcs8V1Der<'_>>::as_der(&key).map_err(|_| SignerError::Generation)?;
-    Ok(NewKeyPair { algorithm: "RSA-2048".to_owned(), public_key, sealed_private_key: vault.seal_private_key(pkcs8.as_ref())? })
+    let sealed_private_key = vault.seal_private_key(&public_key, pkcs8.as_ref())?;
+    Ok(NewKeyPair { algorithm: "RSA-2048".to_owned(), public_key, sealed_private_key })
 }

@@ -1,7 +1,7 @@
 //! Wrong usage is answered with what would be right.
 
 use crate::support::ledger::{bare_command, finish};
-use crate::support::{Backend, Ledger};
+use crate::support::{Backend, Ledger, ServeOptions};
 
 #[tokio::test]
 async fn wrong_arguments_are_named() {
@@ -64,4 +64,16 @@ async fn a_password_in_the_database_address_is_not_shown() {
     command.env("KEYLEDGER_DATABASE_URL", "postgres://user:a-secret-password@127.0.0.1:1/x");
     let said = finish(command).await.failure(1);
     assert!(!said.contains("a-secret-password"), "{said}");
+}
+
+/// Compose files and unit files set variables to nothing where there is no value.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_empty_variable_is_as_good_as_none() {
+    let ledger = Ledger::new(Backend::Sqlite).await;
+    let variables = ["DATABASE_URL", "DATABASE_CA_FILE", "MASTER_KEY_FILE", "PUBLIC_URL", "TRUSTED_PROXY", "BOOTSTRAP_API_KEY"];
+    let environment = variables.map(|name| (format!("KEYLEDGER_{name}"), String::new())).into();
+    let server = ledger.serve_with(ServeOptions { environment, ..ServeOptions::default() }).await;
+    assert_eq!(server.client().plain("/health/ready").await.0, 200);
+    assert!(ledger.place.sqlite_file().exists() && ledger.place.data_dir.join("master.key").exists());
+    server.stop().await;
 }

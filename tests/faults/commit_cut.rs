@@ -67,6 +67,43 @@ async fn cut_and_compare(cut: Cut) -> Vec<i64> {
     outcomes.iter().map(|(_, _, done)| if *done { 300 } else { 9503 }).collect()
 }
 
+/// What a careful client does: whatever the answer was, it asks again with the same key, and gets the one effect confirmed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_repetition_with_the_same_idempotency_key_has_one_effect_whatever_became_of_the_first() {
+    let ledger = Ledger::new(Backend::Postgres).await;
+    let direct = ledger.place.database_url.clone().expect("a PostgreSQL place has a URL");
+    let proxy = CommitProxy::before(&direct).await;
+    let server = ledger.serve_at(&ledger.place.through(&proxy.url(&direct)), ServeOptions::default()).await;
+    let api = server.client();
+    let product = api.new_product().await;
+    let license = api.new_license(product, fields!(activation_limit: 0)).await;
+    let cuts = [Cut::BeforeCommit, Cut::AfterCommit, Cut::CommitDelayed(Duration::from_millis(500))];
+    for (round, cut) in cuts.into_iter().cycle().take(2 * cuts.len()).enumerate() {
+        let identifiers: Vec<String> = (0..CLIENTS).map(|number| format!("{round}-{number}.example")).collect();
+        let activate = async |identifier: &String| {
+            let once = api.with_header("idempotency-key", identifier);
+            once.activate(&license, identifier).await
+        };
+        proxy.arm(cut);
+        let first = join_all(identifiers.iter().map(activate)).await;
+        assert!(!proxy.disarm(), "no COMMIT passed the proxy");
+        for answer in &first {
+            done(answer);
+        }
+        for identifier in &identifiers {
+            let again = eventually("the server works after the cut", || async {
+                let answer = activate(identifier).await;
+                (answer.status == 200).then_some(answer)
+            });
+            // Activated already would be 301: the first request and its record are done together or not at all.
+            again.await.expect(300, PRODUCT);
+            api.verify(&license, identifier).await.expect(200, PRODUCT);
+        }
+    }
+    ledger.expect_intact().await;
+    server.stop().await;
+}
+
 /// Whether the answer says that the activation is done; it must be one or the other.
 fn done(answer: &Answer) -> bool {
     if answer.status == 503 {

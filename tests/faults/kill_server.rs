@@ -1,12 +1,18 @@
 //! `kill -9` of the server under load: every acknowledged change is there afterwards, and the ledger is in order.
 
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use futures::future::{join, join_all};
+
 use crate::load::Load;
-use crate::support::{Backend, Ledger, ServeOptions, both_backends, soak_rounds};
+use crate::support::{Backend, Ledger, PRODUCT, ServeOptions, both_backends, eventually, fields, soak_rounds};
 
 const ROUNDS: usize = 20;
+const REPETITION_ROUNDS: usize = 8;
 const WORKERS: usize = 16;
 
-both_backends!(every_acknowledged_change_survives_kill_9);
+both_backends!(every_acknowledged_change_survives_kill_9, a_repetition_with_the_same_idempotency_key_after_kill_9_has_one_effect);
 
 async fn every_acknowledged_change_survives_kill_9(backend: Backend) {
     let ledger = Ledger::new(backend).await;
@@ -25,6 +31,42 @@ async fn every_acknowledged_change_survives_kill_9(backend: Backend) {
         load.check_touched(&server.client()).await;
     }
     load.check_everything(&server.client()).await;
+    ledger.expect_intact().await;
+}
+
+/// Who got no answer asks again with the same key: the change is made once, whether the first request had made it or not.
+async fn a_repetition_with_the_same_idempotency_key_after_kill_9_has_one_effect(backend: Backend) {
+    let ledger = Ledger::new(backend).await;
+    let mut server = ledger.serve().await;
+    let product = server.client().new_product().await;
+    server.client().ring().product(product).await.expect("the product has its own key pair");
+    let license = server.client().new_license(product, fields!(activation_limit: 0)).await;
+    for round in 0..REPETITION_ROUNDS {
+        let (api, number, open) = (server.client(), AtomicUsize::new(0), Mutex::new(Vec::new()));
+        let worker = || async {
+            loop {
+                let identifier = format!("{round}-{}.example", number.fetch_add(1, Ordering::Relaxed));
+                let once = api.with_header("idempotency-key", &identifier);
+                let Ok(answer) = once.try_form("activate", fields!(license_key: license, identifier: identifier)).await else {
+                    open.lock().expect("no panic under the lock").push(identifier);
+                    return;
+                };
+                answer.expect(300, PRODUCT);
+            }
+        };
+        let kill = async {
+            let changes = rand::random_range(20..200);
+            eventually("some changes are made", || async { (number.load(Ordering::Relaxed) >= changes).then_some(()) }).await;
+            server.kill_9();
+        };
+        join(kill, join_all((0..WORKERS).map(|_| worker()))).await;
+        server = ledger.serve().await;
+        for identifier in open.into_inner().expect("no panic under the lock") {
+            let once = server.client().with_header("idempotency-key", &identifier);
+            once.activate(&license, &identifier).await.expect(300, PRODUCT);
+            server.client().activate(&license, &identifier).await.expect(301, PRODUCT);
+        }
+    }
     ledger.expect_intact().await;
 }
 

@@ -167,10 +167,10 @@ async fn a_refusal_of_a_query_is_recorded_without_waiting(backend: Backend) {
     let fixture = Fixture::with_license(backend, 1).await;
     for _ in 0..20 {
         let origin = Origin { actor: Actor::Operator, ..Origin::operator() };
-        fixture.ledger.record_refusal(&key("KEY-1"), None, AccessRefusal::BlockListed, origin);
+        fixture.ledger.record_refusal(&key("KEY-1"), None, AccessRefusal::BlockListed, Some(1), origin);
     }
     // A refusal for a license that doesn't exist is nobody's history.
-    fixture.ledger.record_refusal(&key("UNKNOWN"), None, AccessRefusal::BlockListed, Origin::operator());
+    fixture.ledger.record_refusal(&key("UNKNOWN"), None, AccessRefusal::BlockListed, Some(1), Origin::operator());
     fixture.run(activate("a.example")).await;
     let recorded = fixture.license_events().await.into_iter().filter(|event| matches!(event, LicenseEvent::AccessRefused(_))).count();
     assert_eq!(recorded, 1);

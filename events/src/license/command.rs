@@ -90,6 +90,7 @@ pub enum LicenseCommand {
     /// Note that use was refused, as a query found.
     RecordRefusal {
         reason: AccessRefusal,
+        block: Option<i64>,
         identifier: Option<Identifier>,
     },
     Delete,

@@ -68,8 +68,8 @@ pub fn decide(at_hand: AtHand<'_>, command: &LicenseCommand, context: &Context) 
             set_meta(license, at_hand, identifier.as_ref(), key.as_ref(), value.as_ref(), false, context)
         }
         LicenseCommand::DeleteMeta { identifier, key } => delete_meta(license, at_hand, identifier.as_ref(), key.is_some(), context),
-        LicenseCommand::RecordRefusal { reason, identifier } => {
-            Decision::done(Done::RefusalRecorded, access_refused(license, *reason, identifier.as_ref(), context).into_iter().collect())
+        LicenseCommand::RecordRefusal { reason, block, identifier } => {
+            record_refusal(license, at_hand.product_active, *reason, *block, identifier.as_ref(), context)
         }
         LicenseCommand::Delete => Decision::done(Done::Deleted, vec![LicenseEvent::LicenseDeleted(status_changed(license))]),
     }
@@ -118,7 +118,7 @@ fn assign(license: &License, owner: &Owner, context: &Context) -> Decision {
 fn check_use(license: &License, at_hand: AtHand<'_>, identifier: Option<&Identifier>, context: &Context) -> Result<(), Decision> {
     check_access(license, at_hand.product_active, context.now).and_then(|()| identifier.map(|_| ()).ok_or(LicenseError::IdentifierRequired)).map_err(
         |error| Decision {
-            events: error.recorded_reason().and_then(|reason| access_refused(license, reason, identifier, context)).into_iter().collect(),
+            events: error.recorded_reason().and_then(|reason| access_refused(license, reason, None, identifier, context)).into_iter().collect(),
             outcome: Err(error),
         },
     )
@@ -132,14 +132,46 @@ fn identifier_data(identifier: Option<&Identifier>, post_url: Option<&String>) -
     })
 }
 
+/// A query's refusal comes here later; what is not true any more by then is not recorded.
+fn record_refusal(
+    license: &License,
+    product_active: bool,
+    reason: AccessRefusal,
+    block: Option<i64>,
+    identifier: Option<&Identifier>,
+    context: &Context,
+) -> Decision {
+    let still = match reason {
+        AccessRefusal::BlockListed => true,
+        AccessRefusal::LicenseBlocked | AccessRefusal::LicenseExpired => {
+            check_access(license, product_active, context.now).err().and_then(LicenseError::recorded_reason) == Some(reason)
+        }
+    };
+    let event = if still { access_refused(license, reason, block, identifier, context) } else { None };
+    Decision::done(Done::RefusalRecorded, event.into_iter().collect())
+}
+
 /// Whether this reason was recorded in this minute already.
 fn is_recorded(license: &License, bit: i64, context: &Context) -> bool {
     license.refusal_minute == context.now.minute() && license.refusal_reasons & bit != 0
 }
 
-fn access_refused(license: &License, reason: AccessRefusal, identifier: Option<&Identifier>, context: &Context) -> Option<LicenseEvent> {
-    (!is_recorded(license, reason.bit(), context))
-        .then(|| LicenseEvent::AccessRefused(AccessRefused { license: license.number, personal: identifier_data(identifier, None), reason }))
+fn access_refused(
+    license: &License,
+    reason: AccessRefusal,
+    block: Option<i64>,
+    identifier: Option<&Identifier>,
+    context: &Context,
+) -> Option<LicenseEvent> {
+    (!is_recorded(license, reason.bit(), context)).then(|| {
+        LicenseEvent::AccessRefused(AccessRefused {
+            block,
+            license: license.number,
+            personal: identifier_data(identifier, None),
+            product: license.product,
+            reason,
+        })
+    })
 }
 
 fn activate(license: &License, at_hand: AtHand<'_>, identifier: Option<&Identifier>, post_url: Option<&String>, context: &Context) -> Decision {
@@ -156,6 +188,7 @@ fn activate(license: &License, at_hand: AtHand<'_>, identifier: Option<&Identifi
                 license: license.number,
                 limit: license.activation_limit,
                 personal: identifier_data(identifier, None),
+                product: license.product,
             })
         });
         return Decision { events: event.into_iter().collect(), outcome: Err(LicenseError::LimitReached) };
@@ -168,6 +201,7 @@ fn activate(license: &License, at_hand: AtHand<'_>, identifier: Option<&Identifi
             epoch: license.epoch,
             license: license.number,
             personal: identifier_data(identifier, post_url),
+            product: license.product,
         })],
     )
 }
@@ -193,6 +227,7 @@ fn deactivate(license: &License, at_hand: AtHand<'_>, identifier: Option<&Identi
             active: license.active_count - 1,
             license: license.number,
             personal: Personal::None,
+            product: license.product,
         })],
     )
 }
@@ -226,13 +261,20 @@ fn updated(license: &License, update: &UpdateLicense, context: &Context) -> Vec<
             from: license.activation_limit,
             license: number,
             personal: Personal::None,
+            product,
             to,
         }));
     }
     if let Change::Set(to) = update.validity_days
         && to != license.validity_days
     {
-        events.push(LicenseEvent::ValidityChanged(ValueChanged { from: license.validity_days, license: number, personal: Personal::None, to }));
+        events.push(LicenseEvent::ValidityChanged(ValueChanged {
+            from: license.validity_days,
+            license: number,
+            personal: Personal::None,
+            product,
+            to,
+        }));
     }
     let status = match update.status {
         Change::Set(status) if status != license.status => Some(status),
@@ -246,14 +288,15 @@ fn updated(license: &License, update: &UpdateLicense, context: &Context) -> Vec<
                 epoch: license.epoch + 1,
                 license: number,
                 personal: Personal::None,
+                product,
             }));
         }
         if license.owner.is_some() || license.owner_name.is_some() || license.owner_email.is_some() {
-            events.push(LicenseEvent::OwnerCleared(OwnerCleared { license: number, personal: Personal::None }));
+            events.push(LicenseEvent::OwnerCleared(OwnerCleared { license: number, personal: Personal::None, product }));
         }
         return events;
     }
-    events.extend(owner_changed(license, &update.owner));
+    events.extend(owner_changed(license, product, &update.owner));
     let assigned_at = match update.assigned_at {
         Change::Set(at) => Some(at),
         Change::Keep => None,
@@ -280,20 +323,26 @@ fn updated(license: &License, update: &UpdateLicense, context: &Context) -> Vec<
         && status != Some(Status::Assigned)
         && license.assigned_at != Some(to)
     {
-        events.push(LicenseEvent::AssignedAtChanged(AssignedAtChanged { from: license.assigned_at, license: number, personal: Personal::None, to }));
+        events.push(LicenseEvent::AssignedAtChanged(AssignedAtChanged {
+            from: license.assigned_at,
+            license: number,
+            personal: Personal::None,
+            product,
+            to,
+        }));
     }
     events
 }
 
-fn owner_changed(license: &License, owner: &Change<Owner>) -> Option<LicenseEvent> {
+fn owner_changed(license: &License, product: i64, owner: &Change<Owner>) -> Option<LicenseEvent> {
     let Change::Set(owner) = owner else { return None };
     let now = Owner { number: license.owner, name: license.owner_name.clone(), email: license.owner_email.clone() };
     if *owner == now {
         None
     } else if owner.is_empty() {
-        Some(LicenseEvent::OwnerCleared(OwnerCleared { license: license.number, personal: Personal::None }))
+        Some(LicenseEvent::OwnerCleared(OwnerCleared { license: license.number, personal: Personal::None, product }))
     } else {
-        Some(LicenseEvent::OwnerChanged(OwnerChanged { license: license.number, owner: owner.number, personal: owner_data(owner) }))
+        Some(LicenseEvent::OwnerChanged(OwnerChanged { license: license.number, owner: owner.number, personal: owner_data(owner), product }))
     }
 }
 
@@ -322,6 +371,7 @@ fn set_meta(
         license: license.number,
         meta,
         personal: Personal::new(PersonalData { value: Some(value.clone()), ..PersonalData::default() }),
+        product: license.product,
     };
     let event = if create { LicenseEvent::LicenseMetaCreated(set) } else { LicenseEvent::LicenseMetaUpdated(set) };
     Decision::done(Done::MetaSet { meta }, vec![event])
@@ -342,6 +392,7 @@ fn delete_meta(license: &License, at_hand: AtHand<'_>, identifier: Option<&Ident
             license: license.number,
             meta: meta.number,
             personal: Personal::None,
+            product: license.product,
         })],
     )
 }

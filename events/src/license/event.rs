@@ -127,6 +127,7 @@ pub struct OwnerChanged {
     pub owner: Option<i64>,
     #[serde(default, skip_serializing_if = "Personal::is_none")]
     pub personal: Personal,
+    pub product: i64,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -134,6 +135,7 @@ pub struct OwnerCleared {
     pub license: i64,
     #[serde(default, skip_serializing_if = "Personal::is_none")]
     pub personal: Personal,
+    pub product: i64,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -142,6 +144,7 @@ pub struct ValueChanged {
     pub license: i64,
     #[serde(default, skip_serializing_if = "Personal::is_none")]
     pub personal: Personal,
+    pub product: i64,
     pub to: i64,
 }
 
@@ -151,6 +154,7 @@ pub struct AssignedAtChanged {
     pub license: i64,
     #[serde(default, skip_serializing_if = "Personal::is_none")]
     pub personal: Personal,
+    pub product: i64,
     pub to: Timestamp,
 }
 
@@ -176,6 +180,7 @@ pub struct LicenseActivated {
     /// With the identifier and, where given, the `post_url`.
     #[serde(default, skip_serializing_if = "Personal::is_none")]
     pub personal: Personal,
+    pub product: i64,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -185,6 +190,7 @@ pub struct LicenseDeactivated {
     pub license: i64,
     #[serde(default, skip_serializing_if = "Personal::is_none")]
     pub personal: Personal,
+    pub product: i64,
 }
 
 /// All activations of the license ended at once: the epoch moved on.
@@ -195,6 +201,7 @@ pub struct ActivationsEnded {
     pub license: i64,
     #[serde(default, skip_serializing_if = "Personal::is_none")]
     pub personal: Personal,
+    pub product: i64,
 }
 
 /// An activation was refused at the limit. At most one a minute is recorded for a license.
@@ -205,14 +212,18 @@ pub struct ActivationRefused {
     pub limit: i64,
     #[serde(default, skip_serializing_if = "Personal::is_none")]
     pub personal: Personal,
+    pub product: i64,
 }
 
 /// Use of the license was refused. At most one a minute is recorded for a license and reason.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct AccessRefused {
+    /// The entry of the block list that decided it, where that was the reason.
+    pub block: Option<i64>,
     pub license: i64,
     #[serde(default, skip_serializing_if = "Personal::is_none")]
     pub personal: Personal,
+    pub product: i64,
     pub reason: AccessRefusal,
 }
 
@@ -234,6 +245,7 @@ pub struct LicenseMetaSet {
     /// With the value.
     #[serde(default, skip_serializing_if = "Personal::is_none")]
     pub personal: Personal,
+    pub product: i64,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -243,4 +255,5 @@ pub struct LicenseMetaDeleted {
     pub meta: i64,
     #[serde(default, skip_serializing_if = "Personal::is_none")]
     pub personal: Personal,
+    pub product: i64,
 }

@@ -201,7 +201,24 @@ impl Activation {
                 epoch: event.epoch,
             }),
             LicenseEvent::LicenseDeactivated(_) => state.map(|activation| Self { active: false, ..activation }),
-            _ => state,
+            LicenseEvent::LicenseCreated(_)
+            | LicenseEvent::LicenseAssigned(_)
+            | LicenseEvent::LicenseReserved(_)
+            | LicenseEvent::LicenseBlocked(_)
+            | LicenseEvent::LicenseMadeAvailable(_)
+            | LicenseEvent::OwnerChanged(_)
+            | LicenseEvent::OwnerCleared(_)
+            | LicenseEvent::ActivationLimitChanged(_)
+            | LicenseEvent::ValidityChanged(_)
+            | LicenseEvent::AssignedAtChanged(_)
+            | LicenseEvent::LicenseProductChanged(_)
+            | LicenseEvent::ActivationsEnded(_)
+            | LicenseEvent::ActivationRefused(_)
+            | LicenseEvent::AccessRefused(_)
+            | LicenseEvent::LicenseMetaCreated(_)
+            | LicenseEvent::LicenseMetaUpdated(_)
+            | LicenseEvent::LicenseMetaDeleted(_)
+            | LicenseEvent::LicenseDeleted(_) => state,
         }
     }
 }

@@ -72,6 +72,12 @@ impl Product {
         !self.deleted && self.status == ProductStatus::Active
     }
 
+    /// The key pair that signs answers about it: its own, while it exists.
+    #[must_use]
+    pub fn signing_key_pair(&self) -> Option<i64> {
+        if self.deleted { None } else { self.key_pair }
+    }
+
     /// Folds one event.
     #[must_use]
     pub fn fold(state: Option<Self>, event: &ProductEvent) -> Option<Self> {
