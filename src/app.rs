@@ -15,7 +15,7 @@ use crate::{
 /// What of the configuration concerns HTTP.
 #[derive(Clone, Debug, Default)]
 pub struct HttpConfig {
-    /// Peers whose `X-Forwarded-For` is believed.
+    /// Peers whose `X-Forwarded-For` and `X-Request-Id` are believed.
     pub trusted_proxies: Vec<IpNet>,
     /// Under which clients reach this server, for links in answers.
     pub public_url: Option<String>,

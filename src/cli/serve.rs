@@ -40,7 +40,7 @@ pub struct ServeArgs {
     /// Under which URL clients reach this server.
     #[arg(long, env = "KEYLEDGER_PUBLIC_URL", value_name = "URL")]
     public_url: Option<String>,
-    /// Proxy whose X-Forwarded-For is believed; may be given several times.
+    /// Proxy whose X-Forwarded-For and X-Request-Id are believed; may be given several times.
     #[arg(long, env = "KEYLEDGER_TRUSTED_PROXY", value_delimiter = ',', value_name = "CIDR")]
     trusted_proxy: Vec<String>,
     /// An API key with every capability that shall exist; one of an earlier value is disabled.

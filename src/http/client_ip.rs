@@ -1,26 +1,39 @@
 //! Whose request it is: the peer, or whom a trusted proxy names.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use axum::http::HeaderMap;
+use axum::extract::ConnectInfo;
+use axum::http::{Extensions, HeaderMap};
 use ipnet::IpNet;
 
 const FORWARDED_FOR: &str = "x-forwarded-for";
+
+/// Who is at the connection's other end.
+#[must_use]
+pub fn peer(extensions: &Extensions) -> IpAddr {
+    extensions.get::<ConnectInfo<SocketAddr>>().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |ConnectInfo(peer)| peer.ip().to_canonical())
+}
+
+/// Whether an address is a trusted proxy's.
+#[must_use]
+pub fn is_trusted(address: IpAddr, trusted: &[IpNet]) -> bool {
+    let address = address.to_canonical();
+    trusted.iter().any(|network| network.contains(&address))
+}
 
 /// The client's address. `X-Forwarded-For` counts from its right end, as far as each hop is a trusted proxy: what stands
 /// further to the left, anybody can write. An entry that is no address ends the walk at the proxy that sent it.
 #[must_use]
 pub fn client_ip(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {
-    let is_trusted = |address: &IpAddr| trusted.iter().any(|network| network.contains(address));
     let mut client = peer.to_canonical();
-    if trusted.is_empty() || !is_trusted(&client) {
+    if !is_trusted(client, trusted) {
         return client;
     }
     for header in headers.get_all(FORWARDED_FOR).iter().rev() {
         for entry in header.as_bytes().rsplit(|byte| *byte == b',') {
             let Some(address) = std::str::from_utf8(entry).ok().and_then(parse) else { return client };
             client = address;
-            if !is_trusted(&client) {
+            if !is_trusted(client, trusted) {
                 return client;
             }
         }

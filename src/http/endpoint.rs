@@ -6,14 +6,16 @@ use std::time::Instant;
 
 use axum::Router;
 use axum::extract::Request;
-use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::http::{Extensions, HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::Response;
 use axum::routing::any;
 use futures::FutureExt;
+use ipnet::IpNet;
 use uuid::Uuid;
 
 use super::{
     CAPABILITIES, body,
+    client_ip::{is_trusted, peer},
     codes::Code,
     envelope::{self, Answer, Answered, internal},
     extract::Call,
@@ -98,7 +100,7 @@ impl Routes {
             let (app, meters, handler) = (Arc::clone(&app), Arc::clone(&meters), handler.clone());
             async move {
                 let started = Instant::now();
-                let request_id = request_id(request.headers());
+                let request_id = request_id(request.headers(), request.extensions(), &app.config.trusted_proxies);
                 let handled = async {
                     let request = allowed(&operation, request).await?;
                     handler(Call::receive(&app, &operation, request, request_id).await?).await
@@ -125,7 +127,7 @@ impl Routes {
             let (app, meters, handler) = (Arc::clone(&app), Arc::clone(&meters), handler.clone());
             async move {
                 let started = Instant::now();
-                let request_id = request_id(request.headers());
+                let request_id = request_id(request.headers(), request.extensions(), &app.config.trusted_proxies);
                 let handled = async {
                     allowed(&operation, request).await?;
                     Ok(handler(Arc::clone(&app)).await)
@@ -174,7 +176,8 @@ async fn not_found(app: &App, meters: &RouteMeters, request: Request) -> Respons
     let (head, body) = request.into_parts();
     body::discard(body, &head.headers).await;
     let answer = Answer::error(Code::NotFound, "There is no such route.");
-    let (response, code) = envelope::respond(app, answer, request_id(&head.headers)).await;
+    let request_id = request_id(&head.headers, &head.extensions, &app.config.trusted_proxies);
+    let (response, code) = envelope::respond(app, answer, request_id).await;
     meters.answered(response.status().as_u16(), code.number(), started.elapsed());
     response
 }
@@ -189,14 +192,19 @@ async fn allowed(operation: &Operation, request: Request) -> Answered<Request> {
     Err(Answer::error(Code::MethodNotAllowed, format!("This route takes {wanted}.")))
 }
 
-/// The client's request id where it is a UUID, else a new one.
-fn request_id(headers: &HeaderMap) -> Uuid {
-    let given = headers.get("x-request-id").and_then(|value| Uuid::try_parse_ascii(value.as_bytes()).ok());
+/// A trusted proxy's request id where it is a UUID, else a new one: a client can't give what it does another request's id.
+fn request_id(headers: &HeaderMap, extensions: &Extensions, trusted: &[IpNet]) -> Uuid {
+    let header = headers.get("x-request-id").filter(|_| is_trusted(peer(extensions), trusted));
+    let given = header.and_then(|value| Uuid::try_parse_ascii(value.as_bytes()).ok());
     given.unwrap_or_else(crate::clock::new_id)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
+
+    use axum::extract::ConnectInfo;
+
     use super::*;
 
     #[test]
@@ -206,9 +214,18 @@ mod tests {
     }
 
     #[test]
-    fn a_request_id_is_taken_when_it_is_a_uuid() {
-        let id = |value: &'static str| request_id(&HeaderMap::from_iter([("x-request-id".parse().unwrap(), HeaderValue::from_static(value))]));
-        assert_eq!(id("0190a5c0-0000-7000-8000-000000000001").to_string(), "0190a5c0-0000-7000-8000-000000000001");
-        assert_ne!(id("not a uuid"), id("not a uuid"));
+    fn a_request_id_is_taken_when_it_is_a_trusted_proxys_uuid() {
+        const GIVEN: &str = "0190a5c0-0000-7000-8000-000000000001";
+        let id = |peer: &str, value: &'static str, trusted: &[IpNet]| {
+            let mut extensions = Extensions::new();
+            extensions.insert(ConnectInfo(SocketAddr::new(peer.parse().unwrap(), 4711)));
+            request_id(&HeaderMap::from_iter([("x-request-id".parse().unwrap(), HeaderValue::from_static(value))]), &extensions, trusted).to_string()
+        };
+        let trusted: [IpNet; 1] = ["127.0.0.0/8".parse().unwrap()];
+        assert_eq!(id("127.0.0.1", GIVEN, &trusted), GIVEN);
+        assert_eq!(id("::ffff:127.0.0.1", GIVEN, &trusted), GIVEN);
+        assert_ne!(id("127.0.0.1", "not a uuid", &trusted), id("127.0.0.1", "not a uuid", &trusted));
+        assert_ne!(id("198.51.100.1", GIVEN, &trusted), GIVEN);
+        assert_ne!(id("127.0.0.1", GIVEN, &[]), GIVEN);
     }
 }

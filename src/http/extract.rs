@@ -1,9 +1,8 @@
 //! From a request to a call: parse, check the API key, look at the block list. What a handler is given has passed all three.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
-use axum::extract::{ConnectInfo, Request};
+use axum::extract::Request;
 use axum::http::{HeaderMap, header};
 use keyledger_events::{
     license::AccessRefusal,
@@ -13,12 +12,13 @@ use uuid::Uuid;
 
 use super::{
     body::{self, Received},
-    client_ip::client_ip,
+    client_ip::{client_ip, peer},
     codes::Code,
     endpoint::Operation,
     envelope::{Answer, Answered},
+    items::Items,
     parameters::{Parameters, Value},
-    validate,
+    validate::{self, URL_BYTES_MAX},
 };
 use crate::{
     app::App,
@@ -50,7 +50,7 @@ struct IdempotencyKey {
 
 /// A list as a parameter: an array in JSON, its text in a form.
 pub enum List {
-    Items(Vec<serde_json::Value>),
+    Items(Items),
     /// It was given, but is no list.
     Malformed,
 }
@@ -68,8 +68,7 @@ impl Call {
         let content_type = head.headers.get(header::CONTENT_TYPE).map(|value| value.as_bytes());
         parameters.add_body(content_type, &received.bytes).await?;
 
-        let peer = head.extensions.get::<ConnectInfo<SocketAddr>>().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |ConnectInfo(peer)| peer.ip());
-        let client_ip = client_ip(peer, &head.headers, &app.config.trusted_proxies);
+        let client_ip = client_ip(peer(&head.extensions), &head.headers, &app.config.trusted_proxies);
         let key = presented_key(&head.headers, &mut parameters)?;
         let api_key = app.access.check_key(key.as_deref(), operation.capability(), client_ip, app.clock.now()).await?;
         let origin = Origin {
@@ -119,11 +118,16 @@ impl Call {
             Some(Value::Object) => Err("{}".to_owned()),
         };
         // The same list is the same request, whether it came as an array or as text.
-        self.note(name, || match &items {
-            Ok(items) => serde_json::Value::from(items.clone()).to_string(),
-            Err(text) => text.clone(),
-        });
-        Ok(Some(items.map_or(List::Malformed, List::Items)))
+        Ok(Some(match items {
+            Ok(items) => {
+                self.note(name, || items.to_string());
+                List::Items(items)
+            }
+            Err(text) => {
+                self.note(name, || text);
+                List::Malformed
+            }
+        }))
     }
 
     fn note(&mut self, name: &'static str, value: impl FnOnce() -> String) {
@@ -187,16 +191,18 @@ impl Call {
         Ok(email)
     }
 
-    /// The URL that is told of deactivations.
+    /// The URL that a client wants to be told of deactivations at. It is only noted, so it need not be one: a client that
+    /// sends something else is served all the same.
     ///
     /// # Errors
-    /// When it is no URL.
+    /// When it is too long or holds control characters.
     pub fn post_url(&mut self) -> Answered<Option<String>> {
-        let url = self.text("post_url")?.map(|text| text.trim().to_owned()).filter(|text| !text.is_empty());
-        if url.as_deref().is_some_and(|text| !validate::is_url(text)) {
-            return Err(Answer::bad_request(format!("post_url must be an http or https URL of at most {} bytes.", validate::URL_BYTES_MAX)));
-        }
-        Ok(url)
+        self.parsed("post_url", |text| match text.trim() {
+            "" => Err(TextError::Blank),
+            text if text.len() > URL_BYTES_MAX => Err(TextError::TooManyBytes(URL_BYTES_MAX)),
+            text if text.chars().any(char::is_control) => Err(TextError::ControlCharacter),
+            text => Ok(text.to_owned()),
+        })
     }
 
     /// A product's number; [`NO_PRODUCT`] for a text that can't be one. `None` where there is none or it is blank.

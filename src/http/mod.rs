@@ -12,6 +12,7 @@ mod endpoint;
 mod envelope;
 mod extract;
 mod health;
+mod items;
 mod license;
 mod license_keys;
 mod license_meta;

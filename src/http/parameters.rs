@@ -10,6 +10,7 @@ use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use super::{
     codes::Code,
     envelope::{Answer, Answered},
+    items::{Items, Skipped},
 };
 
 /// Parameters of a request, query and body together. No operation asks for more than a dozen.
@@ -22,7 +23,7 @@ pub enum Value {
     #[default]
     Null,
     Text(String),
-    List(Vec<serde_json::Value>),
+    List(Items),
     Object,
 }
 
@@ -173,7 +174,7 @@ fn utf8(bytes: Vec<u8>) -> Answered<String> {
     String::from_utf8(bytes).map_err(|_| Answer::bad_request("The parameters must be UTF-8."))
 }
 
-/// The members of a JSON object in their order, duplicates kept.
+/// The members of a JSON object in their order, duplicates kept: the first ones, down to the one that is too many.
 struct Members(Vec<(String, Value)>);
 
 impl<'de> Deserialize<'de> for Members {
@@ -188,9 +189,12 @@ impl<'de> Deserialize<'de> for Members {
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members, A::Error> {
                 let mut members = Vec::new();
-                while let Some(member) = map.next_entry()? {
+                while members.len() <= PARAMETERS_MAX
+                    && let Some(member) = map.next_entry()?
+                {
                     members.push(member);
                 }
+                while map.next_entry::<Skipped, Skipped>()?.is_some() {}
                 Ok(Members(members))
             }
         }
@@ -236,18 +240,12 @@ impl<'de> Deserialize<'de> for Value {
                 Ok(Value::Text(value))
             }
 
-            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Value, A::Error> {
-                let mut items = Vec::new();
-                while let Some(item) = seq.next_element()? {
-                    items.push(item);
-                }
-                Ok(Value::List(items))
+            fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Value, A::Error> {
+                Items::read(seq).map(Value::List)
             }
 
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
-                // Read as values, not skipped: skipping has no limit to the depth.
-                while map.next_entry::<String, serde_json::Value>()?.is_some() {}
-                Ok(Value::Object)
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Value, A::Error> {
+                Skipped.visit_map(map).map(|Skipped| Value::Object)
             }
         }
         deserializer.deserialize_any(AnyValue)

@@ -9,6 +9,7 @@ both_backends!(
     wrong_json_types_are_bad_requests,
     a_known_parameter_given_twice_is_a_bad_request,
     control_characters_are_bad_requests,
+    a_list_of_millions_is_just_too_many_keys,
     key_lists_with_anything_but_texts_create_nothing,
     numbers_of_any_size_are_refused_or_taken_but_never_break,
 );
@@ -63,6 +64,8 @@ async fn control_characters_are_bad_requests(backend: Backend) {
         let requests = [
             ("activate", fields!(license_key: license, identifier: text)),
             ("activate", fields!(license_key: text, identifier: "b.example")),
+            ("activate", fields!(license_key: license, identifier: "b.example", post_url: text)),
+            ("assign-and-activate-license-key", fields!(license_key: license, identifier: "b.example", post_url: text)),
             ("update-license-key", fields!(license_key: license, owner_name: text)),
             ("update-license-key", fields!(license_key: license, owner_email: text)),
             ("create-product-meta", fields!(product_id: target.product, key: text, value: "v")),
@@ -82,6 +85,30 @@ async fn control_characters_are_bad_requests(backend: Backend) {
         target.api().form(route, request).await.expect_error(400);
     }
     target.api().get("get-license-keys", fields!(owner_name: "a\0b")).await.expect_error(400);
+    let long = "u".repeat(2_049);
+    target.api().form("activate", fields!(license_key: license, identifier: "b.example", post_url: long)).await.expect_error(400);
+    target.expect_untouched().await;
+}
+
+async fn a_list_of_millions_is_just_too_many_keys(backend: Backend) {
+    let target = Target::start(backend).await;
+    let events = target.on.ledger.event_count().await;
+    let body = |items: usize, end: &str| {
+        let rest = format!(r#""product_id":{},"activation_limit":1,"validity":0,"status":"available""#, target.product);
+        format!(r#"{{"license_keys":[{}{end}],{rest}}}"#, "0,".repeat(items))
+    };
+    for (items, end, code) in [(4_000_000, "0", 901), (20_000, "null", 901), (20_000, "nonsense", 9400), (20_000, "1e400", 9400)] {
+        let request =
+            |api: &crate::support::Client| api.post("create-license-keys").header("content-type", "application/json").body(body(items, end));
+        let answer = target.api().answer(request(target.api())).await;
+        assert_eq!(answer.code(), code, "{}", answer.response);
+        if code == 901 {
+            answer.expect_errors(r#"{"license_keys":["The license keys must be at most 10000."]}"#);
+        }
+        let nobody = target.api().with_key(crate::support::ApiKey::Missing);
+        assert_eq!(nobody.answer(request(&nobody)).await.code(), if code == 901 { 100 } else { code });
+    }
+    assert_eq!(target.on.ledger.event_count().await, events);
     target.expect_untouched().await;
 }
 

@@ -8,6 +8,7 @@ both_backends!(
     the_checks_of_a_key_come_in_their_order,
     an_expired_key_is_an_inactive_key,
     a_key_may_be_bound_to_addresses,
+    only_a_trusted_proxy_names_the_request,
     a_blocked_address_is_refused_on_every_route,
     a_blocked_identifier_is_refused_wherever_it_is_given,
 );
@@ -125,6 +126,17 @@ async fn a_key_may_be_bound_to_addresses(backend: Backend) {
     let on = Running::start(backend).await;
     let bound = on.caller(&["--capability", "*", "--allow-ip", "192.0.2.0/24"]).await;
     from(&bound, "192.0.2.1").form("verify", fields!()).await.expect(103, GLOBAL);
+}
+
+async fn only_a_trusted_proxy_names_the_request(backend: Backend) {
+    const GIVEN: &str = "0190a5c0-0000-7000-8000-000000000001";
+    for (options, believed) in [(behind_a_proxy(), true), (ServeOptions::args(&[]), false)] {
+        let on = Running::start_with(backend, options).await;
+        let named = on.api.with_header("x-request-id", GIVEN);
+        for answer in [named.form("verify", fields!()).await, named.get("no-such-route", fields!()).await] {
+            assert_eq!(answer.headers["x-request-id"] == GIVEN, believed, "{:?}", answer.headers);
+        }
+    }
 }
 
 async fn block(ledger: &Ledger, what: &[&str]) {

@@ -9,6 +9,7 @@ both_backends!(
     a_lowered_limit_keeps_what_is_active_and_refuses_what_is_new,
     an_activation_belongs_to_one_license_and_one_exact_identifier,
     refusals_at_the_limit_are_coalesced_in_the_log,
+    a_post_url_need_not_be_a_url,
 );
 
 async fn an_activation_counts_once_and_only_up_to_the_limit(backend: Backend) {
@@ -108,4 +109,18 @@ async fn refusals_at_the_limit_are_coalesced_in_the_log(backend: Backend) {
     // One for each minute that the loop touched, never one for each refusal.
     let refusals = on.ledger.event_count().await - before;
     assert!((1..=3).contains(&refusals), "{refusals} events for 30 refusals");
+}
+
+async fn a_post_url_need_not_be_a_url(backend: Backend) {
+    let on = Running::start(backend).await;
+    let product = on.api.new_product().await;
+    let long = "u".repeat(2_048);
+    for (number, post_url) in ["", " ", "a.example/receiver", "not a URL", "ftp://a.example", &long].into_iter().enumerate() {
+        let license = on.api.new_license(product, fields!()).await;
+        let request = fields!(license_key: license, identifier: format!("{number}.example"), post_url: post_url);
+        on.api.form("activate", request).await.expect(300, PRODUCT);
+        let license = on.api.new_license(product, fields!(status: "available")).await;
+        let request = fields!(license_key: license, identifier: format!("{number}.example"), post_url: post_url);
+        on.api.form("assign-and-activate-license-key", request).await.expect(300, PRODUCT);
+    }
 }

@@ -123,6 +123,7 @@ impl Store for PostgresStore {
         self.read(|session| {
             Box::pin(async move {
                 let parameters: Vec<Parameter<'_>> = parameters.iter().map(|value| Parameter::One(Cell::from(value))).collect();
+                session.refresh_plans().await.or_store_error()?;
                 session.query(sql, &parameters).await.or_store_error()?.iter().map(read::values).collect()
             })
         })

@@ -5,10 +5,10 @@ use std::{
     path::PathBuf,
     pin::Pin,
     sync::{
-        PoisonError, RwLock,
+        Mutex, PoisonError, RwLock,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use futures::{
@@ -31,6 +31,8 @@ pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(45);
 /// A peer that acknowledges nothing for so long is gone.
 const TCP_TIMEOUT: Duration = Duration::from_secs(15);
+/// How long a connection keeps its plans; making them anew takes a millisecond.
+const PLANS_KEPT: Duration = Duration::from_secs(1);
 
 /// What a connection is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,7 +92,7 @@ impl Connector {
             let client = connector.connect().await?;
             client.batch_execute(role.settings()).await.or_store_error()?;
             check_durability(&client).await?;
-            Ok(Session { client, statements: RwLock::default(), is_broken: AtomicBool::new(false) })
+            Ok(Session { client, statements: RwLock::default(), planned_at: Mutex::new(Instant::now()), is_broken: AtomicBool::new(false) })
         });
         match timeout(CONNECT_TIMEOUT, opening).await {
             Ok(Ok(session)) => session,
@@ -154,6 +156,7 @@ pub(super) struct Call<'a> {
 pub(super) struct Session {
     pub(super) client: Client,
     statements: RwLock<HashMap<String, Statement>>,
+    planned_at: Mutex<Instant>,
     /// The server has said that it ends the connection: known before the connection is seen to be closed.
     is_broken: AtomicBool,
 }
@@ -206,8 +209,22 @@ impl Session {
         self.client.execute(&statement, &parameters).await.map_err(|error| self.noted(error))
     }
 
+    /// Has the server plan its statements anew, now and then: a plan made when a table was empty reads all of it later, and
+    /// the server itself notices only when the table is next analyzed.
+    pub(super) async fn refresh_plans(&self) -> Result<(), tokio_postgres::Error> {
+        {
+            let mut planned_at = self.planned_at.lock().unwrap_or_else(PoisonError::into_inner);
+            if planned_at.elapsed() < PLANS_KEPT {
+                return Ok(());
+            }
+            *planned_at = Instant::now();
+        }
+        self.client.batch_execute("DISCARD PLANS").await.map_err(|error| self.noted(error))
+    }
+
     /// Prepares those statements that are not yet, in one round trip.
     pub(super) async fn prepare_all(&self, calls: &[Call<'_>]) -> Result<(), tokio_postgres::Error> {
+        self.refresh_plans().await?;
         let mut sent = Sent::default();
         for call in calls.iter().filter(|call| self.prepared(call.sql).is_none()) {
             sent.send(self.statement(call.sql));

@@ -56,7 +56,7 @@ pub struct SqliteOptions {
 
 impl Default for SqliteOptions {
     fn default() -> Self {
-        Self { writer_cache_kib: 16 * 1024, reader_cache_kib: 16 * 1024, readers: None }
+        Self { writer_cache_kib: 16 * 1024, reader_cache_kib: 48 * 1024, readers: None }
     }
 }
 
