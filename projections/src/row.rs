@@ -78,6 +78,13 @@ impl Values {
         self.values.next().unwrap_or(Value::Null)
     }
 
+    /// Leaves out the next values.
+    pub fn skip(&mut self, count: usize) {
+        for _ in 0..count {
+            self.next();
+        }
+    }
+
     fn unexpected<T>(&self, expected: &'static str, found: &Value) -> Result<T, ReadError> {
         // The value itself stays out of the error: it could be a key or personal.
         let found = match found {

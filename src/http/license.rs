@@ -12,11 +12,11 @@ use super::{
     envelope::{Answer, Answered, internal},
     extract::Call,
 };
-use crate::ledger::{Command, CommandResult, LicenseView, Outcome, OwnerInput};
+use crate::ledger::{Command, CommandResult, LicenseUse, LicenseView, Outcome, OwnerInput};
 
 pub async fn verify(mut call: Call) -> Answered {
-    let view = valid_license(&mut call, Op::Verify).await?;
-    Ok(Answer::new(Code::ValidLicenseKey).signed_by(key_pair(&view)))
+    let (_, _, found) = valid_license(&mut call, Op::Verify).await?;
+    Ok(Answer::new(Code::ValidLicenseKey).signed_by(found.key_pair))
 }
 
 pub async fn activate(mut call: Call) -> Answered {
@@ -42,7 +42,11 @@ pub async fn deactivate(mut call: Call) -> Answered {
 }
 
 pub async fn details(mut call: Call) -> Answered {
-    let view = valid_license(&mut call, Op::Details).await?;
+    let (key, identifier, _) = valid_license(&mut call, Op::Details).await?;
+    // Deleted since the check.
+    let Some(view) = call.app.ledger.find_license(&key, identifier.as_ref()).await? else {
+        return Ok(refused(Op::Details, LicenseError::Unknown, None));
+    };
     // An inactive product was refused, and so was none.
     let Some(product) = &view.product else { return Err(internal(&"a valid license without a product")) };
     let license_meta = call.app.ledger.license_meta(view.license.license.number).await?;
@@ -54,25 +58,22 @@ pub async fn details(mut call: Call) -> Answered {
 }
 
 /// The license that a query is about, after the checks that every use passes; where one fails, its answer.
-async fn valid_license(call: &mut Call, operation: Op) -> Answered<LicenseView> {
+async fn valid_license(call: &mut Call, operation: Op) -> Answered<(LicenseKey, Option<Identifier>, LicenseUse)> {
     let (key, identifier) = (call.license_key()?, call.identifier()?);
     let Some(key) = key else { return Err(refused(operation, LicenseError::Unknown, None)) };
-    let Some(view) = call.app.ledger.find_license(&key, identifier.as_ref()).await? else {
+    let Some(found) = call.app.ledger.find_use(&key, identifier.as_ref()).await? else {
         return Err(refused(operation, LicenseError::Unknown, None));
     };
-    check(call, operation, &key, identifier.as_ref(), &view)?;
-    Ok(view)
-}
-
-fn check(call: &Call, operation: Op, key: &LicenseKey, identifier: Option<&Identifier>, view: &LicenseView) -> Answered<()> {
-    let product_active = view.product.as_ref().is_some_and(|row| row.product.is_active());
-    let activation = view.activation.as_ref().map(|row| &row.activation);
-    license::verify(&view.license.license, product_active, identifier.is_some(), activation, call.app.clock.now()).map_err(|error| {
-        if let Some(reason) = error.recorded_reason() {
-            call.app.ledger.record_refusal(key, identifier, reason, None, call.origin.clone());
+    let checked = license::verify(&found.license, found.product_active, identifier.is_some(), found.activation.as_ref(), call.app.clock.now());
+    match checked {
+        Ok(()) => Ok((key, identifier, found)),
+        Err(error) => {
+            if let Some(reason) = error.recorded_reason() {
+                call.app.ledger.record_refusal(&key, identifier.as_ref(), reason, None, call.origin.clone());
+            }
+            Err(refused(operation, error, found.key_pair))
         }
-        refused(operation, error, key_pair(view))
-    })
+    }
 }
 
 /// The key pair that signs what is about a license: its product's, if that still exists.

@@ -26,7 +26,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 pub use command::*;
 pub use executor::{QUEUE_COMMANDS_MAX, QUEUE_WEIGHT_MAX};
 pub use open::{OpenError, Options, open_vault};
-pub use reads::{LicenseFilter, LicenseView};
+pub use reads::{LicenseFilter, LicenseUse, LicenseView};
 
 use crate::{clock::Clock, store::Store, vault::Vault};
 use executor::{Job, Shared};

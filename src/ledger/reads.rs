@@ -3,7 +3,8 @@
 use std::sync::{Arc, LazyLock};
 
 use keyledger_events::{
-    license::Status,
+    license::{Activation, License, Status},
+    product::{Product, ProductStatus},
     values::{Identifier, LicenseKey},
 };
 use keyledger_projections::{
@@ -20,6 +21,17 @@ pub struct LicenseView {
     pub product: Option<ProductRow>,
     /// The activation of the identifier asked for, in force or not.
     pub activation: Option<ActivationRow>,
+}
+
+/// The little of it that tells whether a license may be used: verify asks for this millions of times a day.
+#[derive(Clone, Debug)]
+pub struct LicenseUse {
+    /// Number, product, status, validity, assignment and epoch; the rest is empty.
+    pub license: License,
+    pub product_active: bool,
+    /// The key pair that signs, where the product has its own.
+    pub key_pair: Option<i64>,
+    pub activation: Option<Activation>,
 }
 
 /// Which licenses a list shows; what is `None` doesn't matter.
@@ -44,6 +56,47 @@ static VIEW: LazyLock<String> = LazyLock::new(|| {
         columns(Table::Activation, "a"),
     )
 });
+
+static USE: &str = "SELECT l.number, l.product, l.status, l.validity_days, l.assigned_at, l.epoch, p.status, p.deleted, p.key_pair, \
+                    a.number, a.active, a.epoch FROM license l LEFT JOIN activation a ON a.license = l.number AND a.identifier = $1 \
+                    LEFT JOIN product p ON p.number = l.product WHERE l.license_key = $2 AND NOT l.deleted";
+
+fn read_use(values: &mut Values) -> Result<LicenseUse, ReadError> {
+    let license = License {
+        number: values.int()?,
+        product: values.int()?,
+        status: values.named("a status", Status::parse)?,
+        validity_days: values.int()?,
+        assigned_at: values.maybe_time()?,
+        epoch: values.int()?,
+        ..License::default()
+    };
+    let product = match values.maybe_text()? {
+        Some(status) => Some(Product {
+            status: ProductStatus::parse(&status).unwrap_or(ProductStatus::Inactive),
+            deleted: values.bool()?,
+            key_pair: values.maybe_int()?,
+            ..Product::default()
+        }),
+        None => {
+            values.skip(2);
+            None
+        }
+    };
+    let activation = match values.maybe_int()? {
+        Some(number) => {
+            let (active, epoch) = (values.bool()?, values.int()?);
+            Some(Activation { number, license: license.number, identifier: None, post_url: None, active, epoch })
+        }
+        None => None,
+    };
+    Ok(LicenseUse {
+        product_active: product.as_ref().is_some_and(Product::is_active),
+        key_pair: product.as_ref().and_then(Product::signing_key_pair),
+        license,
+        activation,
+    })
+}
 
 static LICENSE_META: LazyLock<String> =
     LazyLock::new(|| format!("SELECT {} FROM license_meta m WHERE m.license = $1 ORDER BY m.number", columns(Table::LicenseMeta, "m")));
@@ -97,6 +150,16 @@ fn read<R>(table: Table, row: Vec<Value>, read: impl FnOnce(&mut Values) -> Resu
 }
 
 impl Ledger {
+    /// Whether a license may be used for an identifier.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn find_use(&self, key: &LicenseKey, identifier: Option<&Identifier>) -> Result<Option<LicenseUse>, StoreError> {
+        let parameters = [identifier.map(Identifier::as_str).into(), key.as_str().into()];
+        let mut rows = self.store.query(USE, &parameters).await?;
+        rows.pop().map(|row| read(Table::License, row, read_use)).transpose()
+    }
+
     /// A license by its key, with its product and the activation of one identifier.
     ///
     /// # Errors

@@ -217,9 +217,14 @@ pub trait Rebuild: Send {
     /// `fresh` rows are known not to be there yet.
     async fn write(&mut self, fresh: &[Row], changed: &[Row], deletes: &[RowKey]) -> Result<(), StoreError>;
 
-    /// Makes the indexes (left out until now) and takes the head lock: from here on nobody appends until the swap.
+    /// Makes the indexes, which were left out until now. Takes long, and others append meanwhile. Tables swapped without it
+    /// have none: for those that are only read through.
+    async fn index(&mut self) -> Result<(), StoreError>;
+
+    /// Takes the head lock: from here on nobody appends until the swap.
     async fn lock(&mut self) -> Result<Head, StoreError>;
 
-    /// Puts the fresh tables in the place of the old ones, notes the versions, commits.
-    async fn swap(self: Box<Self>, projections: &str) -> Result<(), StoreError>;
+    /// Puts the fresh tables in the place of the old ones, notes the versions, commits. `false` where somebody's long
+    /// transaction keeps the old ones: then the lock is given back and what was written under it undone, to be tried again.
+    async fn swap(&mut self, projections: &str) -> Result<bool, StoreError>;
 }

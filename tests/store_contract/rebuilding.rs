@@ -1,5 +1,7 @@
 //! Rebuilds: fresh tables beside the ones in use, and their swap.
 
+use std::time::{Duration, Instant};
+
 use keyledger::store::{Lookups, Store, StoreError};
 use keyledger_projections::{Row, RowKey, Table};
 
@@ -15,6 +17,7 @@ on_both_backends!(
     two_rebuilds_at_once_are_refused,
     the_lock_keeps_others_from_appending,
     swapped_tables_have_their_indexes,
+    a_snapshot_delays_a_swap_but_nobody_else,
 );
 
 fn licenses(numbers: std::ops::RangeInclusive<i64>) -> Vec<Row> {
@@ -28,6 +31,8 @@ async fn keys_of(place: &Place) -> Vec<String> {
 async fn a_swap_puts_fresh_tables_in_place(place: &Place) {
     let store = place.founded().await;
     commit(store.as_ref(), 1, |write| write.upserts = licenses(1..=3)).await;
+    // As where a newer program is the first to have it.
+    place.execute("DROP TABLE product_meta").await.unwrap();
     // Several in a row: the tables in use and the fresh ones change places each time.
     for round in 0..3 {
         let changed = row_with(Table::License, 2, |name| (name == "epoch").then_some((100 + round).into()));
@@ -42,10 +47,11 @@ async fn a_swap_puts_fresh_tables_in_place(place: &Place) {
         assert_eq!(loaded, [changed.clone(), sparse_row(Table::Activation, 50)]);
         // The ones in use are still in use.
         commit(store.as_ref(), 1, |write| write.upserts = licenses(9..=9)).await;
+        rebuild.index().await.unwrap();
         let head = rebuild.lock().await.unwrap();
         assert_eq!(head.next_position, 2 + round);
         rebuild.write(&licenses(5..=5), &[], &[]).await.unwrap();
-        rebuild.swap(&format!("round {round}")).await.unwrap();
+        assert!(rebuild.swap(&format!("round {round}")).await.unwrap());
 
         assert_eq!(store.head().await.unwrap().projections, format!("round {round}"));
         let expected = [row(Table::License, 1), changed, row(Table::License, 4), row(Table::License, 5)];
@@ -74,6 +80,7 @@ async fn a_dropped_rebuild_leaves_the_tables_as_they_are(place: &Place) {
         let mut rebuild = store.rebuild().await.unwrap();
         rebuild.write(&licenses(7..=8), &[], &[]).await.unwrap();
         if locked {
+            rebuild.index().await.unwrap();
             rebuild.lock().await.unwrap();
         }
         drop(rebuild);
@@ -96,7 +103,7 @@ async fn a_dropped_rebuild_leaves_the_tables_as_they_are(place: &Place) {
         }
         tries += 1;
         assert!(tries < 50, "{left:?}");
-        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }
 
@@ -113,7 +120,7 @@ async fn two_rebuilds_at_once_are_refused(place: &Place) {
     while other.rebuild().await.is_err() {
         tries += 1;
         assert!(tries < 50, "the lock outlives its rebuild");
-        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }
 
@@ -126,8 +133,8 @@ async fn the_lock_keeps_others_from_appending(place: &Place) {
         let (_transaction, head) = other.begin().await.unwrap();
         head
     });
-    assert!(tokio::time::timeout(std::time::Duration::from_millis(300), &mut waiting).await.is_err(), "the lock was given twice");
-    rebuild.swap("other=1").await.unwrap();
+    assert!(tokio::time::timeout(Duration::from_millis(300), &mut waiting).await.is_err(), "the lock was given twice");
+    assert!(rebuild.swap("other=1").await.unwrap());
     assert_eq!(waiting.await.unwrap().projections, "other=1", "whoever waited sees the new versions");
 }
 
@@ -144,8 +151,9 @@ async fn swapped_tables_have_their_indexes(place: &Place) {
     let before = index_count(place).await;
     let mut rebuild = store.rebuild().await.unwrap();
     rebuild.write(&licenses(1..=2), &[], &[]).await.unwrap();
+    rebuild.index().await.unwrap();
     rebuild.lock().await.unwrap();
-    rebuild.swap("all=2").await.unwrap();
+    assert!(rebuild.swap("all=2").await.unwrap());
     assert_eq!(index_count(place).await, before);
     let lookups = Lookups { licenses: vec!["license_key-2-é".into()], ..Lookups::default() };
     assert_eq!(found(store.as_ref(), &lookups).await, [row(Table::License, 2)]);
@@ -153,4 +161,47 @@ async fn swapped_tables_have_their_indexes(place: &Place) {
     let mut write = crate::samples::write(&head, 1);
     write.upserts = vec![row_with(Table::License, 3, |name| (name == "license_key").then(|| "license_key-2-é".into()))];
     assert!(matches!(transaction.commit(write).await, Err(StoreError::Refused(_))), "keys are unique still");
+}
+
+async fn a_snapshot_delays_a_swap_but_nobody_else(place: &Place) {
+    let store = place.founded().await;
+    commit(store.as_ref(), 1, |write| write.upserts = licenses(1..=1)).await;
+    let mut snapshot = store.snapshot().await.unwrap();
+    let mut rebuild = store.rebuild().await.unwrap();
+    rebuild.write(&licenses(1..=2), &[], &[]).await.unwrap();
+    rebuild.index().await.unwrap();
+    // SQLite keeps the old tables for whoever looks at them.
+    let is_delayed = matches!(place, Place::Postgres { .. });
+    for number in 3..=4 {
+        if is_delayed {
+            rebuild.lock().await.unwrap();
+            rebuild.write(&licenses(8..=9), &[], &[]).await.unwrap();
+            let started = Instant::now();
+            assert!(!rebuild.swap("all=2").await.unwrap());
+            assert!(started.elapsed() < Duration::from_secs(2), "others waited for {:?}", started.elapsed());
+        }
+        // What was written under the lock is undone, and others have it.
+        assert_eq!(rebuild.load(&[RowKey(Table::License, 8)]).await.unwrap(), []);
+        commit(store.as_ref(), 1, |write| write.upserts = licenses(number..=number)).await;
+        rebuild.write(&licenses(number..=number), &[], &[]).await.unwrap();
+    }
+    assert_eq!(keys_of(place).await.len(), 3);
+    if is_delayed {
+        assert_eq!(snapshot.rows(Table::License, 0, 9).await.unwrap(), licenses(1..=1));
+        drop(snapshot);
+        // The server notices a closed connection a little later.
+        for tries in 0.. {
+            assert_eq!(rebuild.lock().await.unwrap().next_position, 3);
+            if rebuild.swap("all=2").await.unwrap() {
+                break;
+            }
+            assert!(tries < 50, "the snapshot's locks outlive it");
+        }
+    } else {
+        rebuild.lock().await.unwrap();
+        assert!(rebuild.swap("all=2").await.unwrap());
+        assert_eq!(snapshot.rows(Table::License, 0, 9).await.unwrap(), licenses(1..=1));
+    }
+    assert_eq!(keys_of(place).await.len(), 4);
+    assert_eq!(store.head().await.unwrap().projections, "all=2");
 }

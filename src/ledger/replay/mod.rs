@@ -5,10 +5,11 @@ mod folder;
 mod reader;
 mod verify;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use keyledger_events::{DecodeError, Recorded};
 use keyledger_projections::{FoldError, registry::versions};
+use tokio::time::{Instant, sleep};
 
 pub use verify::{Verified, verify};
 
@@ -21,6 +22,13 @@ use reader::{Reader, Source};
 
 /// Events read, opened and folded at a time.
 const CHUNK_EVENTS: i64 = 10_000;
+/// So few events may be left to fold under the head lock.
+const TAIL_EVENTS: i64 = 1_000;
+/// How often the events are folded that came while others were: each time fewer, unless they come faster than they fold.
+const CATCH_UP_ROUNDS: u32 = 16;
+/// How long, and how often, the swap is tried while somebody's transaction keeps the old tables.
+const SWAP_TRIED_FOR: Duration = Duration::from_secs(600);
+const SWAP_TRIED_EVERY: Duration = Duration::from_secs(2);
 
 #[derive(Debug, thiserror::Error)]
 pub enum ReplayError {
@@ -44,24 +52,49 @@ pub enum ReplayError {
 pub type Progress<'a> = &'a mut (dyn FnMut(i64, i64) + Send);
 
 /// Folds the whole log into fresh tables and swaps them with those in use. The server may run meanwhile: only the last
-/// events are folded under the head lock.
+/// events are folded under the head lock, and a long transaction that keeps the old tables is waited for without it.
 ///
 /// # Errors
 /// When the log is damaged (its position is named, the tables in use stay as they are) or the store fails.
 pub async fn rebuild(store: &Arc<dyn Store>, vault: &Arc<Vault>, progress: Progress<'_>) -> Result<i64, ReplayError> {
     let mut target = store.rebuild().await?;
-    let mut next = 0;
+    let mut next = catch_up(store, vault, target.as_mut(), 0, progress).await?;
+    target.index().await?;
+    let started = Instant::now();
     loop {
+        next = catch_up(store, vault, target.as_mut(), next, progress).await?;
+        let head = target.lock().await?;
+        fold_range(store, vault, &mut folder_at(target.as_mut(), next), next, head.next_position, progress).await?;
+        if target.swap(&versions()).await? {
+            return Ok(head.next_position);
+        }
+        if started.elapsed() >= SWAP_TRIED_FOR {
+            let minutes = SWAP_TRIED_FOR.as_secs() / 60;
+            let text =
+                format!("for {minutes} minutes a long transaction (a backup, or a verification) has kept the projections' tables from being swapped");
+            return Err(StoreError::Unavailable(text).into());
+        }
+        tracing::info!("a long transaction keeps the projections' tables; they are swapped when it has ended");
+        sleep(SWAP_TRIED_EVERY).await;
+    }
+}
+
+/// Folds from `next` on until few events are left; where it stopped.
+async fn catch_up(
+    store: &Arc<dyn Store>,
+    vault: &Arc<Vault>,
+    target: &mut dyn Rebuild,
+    mut next: i64,
+    progress: Progress<'_>,
+) -> Result<i64, ReplayError> {
+    for _ in 0..CATCH_UP_ROUNDS {
         let head = store.head().await?;
-        if head.next_position - next <= CHUNK_EVENTS {
+        if head.next_position - next <= TAIL_EVENTS {
             break;
         }
-        next = fold_range(store, vault, &mut folder_at(target.as_mut(), next), next, head.next_position, progress).await?;
+        next = fold_range(store, vault, &mut folder_at(target, next), next, head.next_position, progress).await?;
     }
-    let head = target.lock().await?;
-    fold_range(store, vault, &mut folder_at(target.as_mut(), next), next, head.next_position, progress).await?;
-    target.swap(&versions()).await?;
-    Ok(head.next_position)
+    Ok(next)
 }
 
 /// The events of `from..to`, checked and opened, all in memory: for ranges that fit.

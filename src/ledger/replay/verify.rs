@@ -56,6 +56,7 @@ pub async fn verify(store: &Arc<dyn Store>, vault: &Arc<Vault>, progress: Progre
             return Err(ReplayError::Difference("the head's time is not that of the last event".to_owned()));
         }
     }
+    // Without indexes: the tables are read once, in the order of their primary keys.
     target.lock().await?;
     target.swap(&versions()).await?;
     let Source::Snapshot(mut snapshot) = reader.finish().await? else {

@@ -24,6 +24,8 @@ use crate::store::{Head, Rebuild, StoreError};
 const SCHEMA: &str = "keyledger_rebuild";
 /// Held by the one rebuild: "keyledg" and "r".
 const REBUILD_LOCK: &str = "7738711811024905074";
+/// How long the swap waits for those who use the tables. Meanwhile it holds the head lock, and other readers wait behind it.
+const SWAP_PATIENCE: &str = "200ms";
 
 /// Has a connection of its own, on which the fresh tables come before the ones in use, so that the same SQL finds them.
 pub(super) struct PostgresRebuild {
@@ -31,6 +33,8 @@ pub(super) struct PostgresRebuild {
     sql: Arc<Sql>,
     /// Where the tables in use are, quoted.
     schema: String,
+    /// The tables in use, of those there are, and the fresh ones: what the swap has to lock.
+    tables: String,
     is_locked: bool,
 }
 
@@ -46,7 +50,16 @@ impl PostgresRebuild {
             projections(Part::Tables)
         );
         session.client.batch_execute(&sql_begin).await.or_store_error()?;
-        Ok(Self { session, sql, schema, is_locked: false })
+        // A table that this version is the first to have is not in use yet.
+        let names: Vec<&str> = Table::ALL.iter().map(|table| table.name()).collect();
+        let sql_tables = "SELECT string_agg(format('%I.%I', schemaname, tablename), ', ') FROM pg_tables \
+                          WHERE quote_ident(schemaname) IN ($1, $2) AND tablename = ANY($3)";
+        let tables = session.client.query_one(sql_tables, &[&schema, &SCHEMA, &names]).await.and_then(|row| row.try_get(0)).or_store_error()?;
+        Ok(Self { session, sql, schema, tables, is_locked: false })
+    }
+
+    async fn lock_tables(&self, mode: &str) -> Result<(), tokio_postgres::Error> {
+        self.session.client.batch_execute(&format!("LOCK TABLE {} IN {mode} MODE", self.tables)).await
     }
 
     async fn copy(&self, table: Table, rows: &[&Row]) -> Result<(), tokio_postgres::Error> {
@@ -121,23 +134,47 @@ impl Rebuild for PostgresRebuild {
         Ok(())
     }
 
-    async fn lock(&mut self) -> Result<Head, StoreError> {
+    async fn index(&mut self) -> Result<(), StoreError> {
         let client = &self.session.client;
         client.batch_execute(projections(Part::Indexes)).await.or_store_error()?;
         let analyze = Table::ALL.iter().map(|table| format!("ANALYZE {SCHEMA}.{}", table.name())).collect::<Vec<_>>().join("; ");
-        client.batch_execute(&analyze).await.or_store_error()?;
+        client.batch_execute(&analyze).await.or_store_error()
+    }
+
+    async fn lock(&mut self) -> Result<Head, StoreError> {
+        const BEGIN: &str = "BEGIN; SET LOCAL synchronous_commit = on";
+        let client = &self.session.client;
         // From here on others wait, so a rebuild that comes to a halt ends by itself.
-        client.batch_execute("SET idle_in_transaction_session_timeout = '30s'; BEGIN; SET LOCAL synchronous_commit = on").await.or_store_error()?;
+        client.batch_execute(&format!("SET idle_in_transaction_session_timeout = '30s'; {BEGIN}")).await.or_store_error()?;
+        // Stops an autovacuum and keeps others from starting, which would outlast the swap's patience; neither readers nor
+        // writers notice.
+        match self.lock_tables("SHARE UPDATE EXCLUSIVE").await {
+            Err(error) if error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE) => {
+                client.batch_execute(&format!("ROLLBACK; {BEGIN}")).await.or_store_error()?;
+            }
+            result => result.or_store_error()?,
+        }
         let head = read::head(&self.session.query(HEAD_LOCKED, &[]).await.or_store_error()?)?;
         self.is_locked = true;
         Ok(head)
     }
 
-    async fn swap(self: Box<Self>, projections: &str) -> Result<(), StoreError> {
+    async fn swap(&mut self, projections: &str) -> Result<bool, StoreError> {
         if !self.is_locked {
             return Err(StoreError::Refused("the tables of a rebuild can only be swapped under the lock".to_owned()));
         }
         let client = &self.session.client;
+        // Unlike lock_timeout, this is for all tables together.
+        client.batch_execute(&format!("SET LOCAL statement_timeout = '{SWAP_PATIENCE}'")).await.or_store_error()?;
+        if let Err(error) = self.lock_tables("ACCESS EXCLUSIVE").await {
+            if error.code() != Some(&SqlState::QUERY_CANCELED) {
+                return Err(store_error(&error));
+            }
+            client.batch_execute("ROLLBACK").await.or_store_error()?;
+            self.is_locked = false;
+            return Ok(false);
+        }
+        client.batch_execute("SET LOCAL statement_timeout = 0").await.or_store_error()?;
         let swaps = Table::ALL.iter().map(|table| {
             let (name, schema) = (table.name(), &self.schema);
             format!("DROP TABLE IF EXISTS {schema}.{name}; ALTER TABLE {SCHEMA}.{name} SET SCHEMA {schema};")
@@ -145,6 +182,8 @@ impl Rebuild for PostgresRebuild {
         client.batch_execute(&swaps.collect::<String>()).await.or_store_error()?;
         client.execute("UPDATE head SET projections = $1 WHERE id = 1", &[&projections]).await.or_store_error()?;
         client.batch_execute(&format!("DROP SCHEMA {SCHEMA}")).await.or_store_error()?;
-        client.batch_execute("COMMIT").await.map_err(|error| pipeline_error(&error, true))
+        client.batch_execute("COMMIT").await.map_err(|error| pipeline_error(&error, true))?;
+        self.is_locked = false;
+        Ok(true)
     }
 }

@@ -153,13 +153,17 @@ impl Rebuild for SqliteRebuild {
         transaction.commit().or_store_error()
     }
 
-    async fn lock(&mut self) -> Result<Head, StoreError> {
+    async fn index(&mut self) -> Result<(), StoreError> {
         let generation = migrate::free_generation(&self.connection)?;
         // Nobody can write while an index is made; between two of them, others have their turn.
         for sql in migrate::index_statements(SUFFIX, generation) {
             let _guard = lock_writer(&self.writer).await?;
             self.connection.execute_batch(&sql).or_store_error()?;
         }
+        Ok(())
+    }
+
+    async fn lock(&mut self) -> Result<Head, StoreError> {
         let guard = lock_writer(&self.writer).await?;
         self.connection.pragma_update(None, "synchronous", 2).or_store_error()?;
         self.connection.execute_batch("BEGIN IMMEDIATE").or_store_error()?;
@@ -168,7 +172,7 @@ impl Rebuild for SqliteRebuild {
         Ok(head)
     }
 
-    async fn swap(mut self: Box<Self>, projections: &str) -> Result<(), StoreError> {
+    async fn swap(&mut self, projections: &str) -> Result<bool, StoreError> {
         if self.guard.is_none() {
             return Err(StoreError::Refused("the tables of a rebuild can only be swapped under the lock".to_owned()));
         }
@@ -180,6 +184,7 @@ impl Rebuild for SqliteRebuild {
         self.connection.execute("UPDATE head SET projections = ?1 WHERE id = 1", [projections]).or_store_error()?;
         self.connection.execute_batch("COMMIT").map_err(|error| commit_error(&error))?;
         self.is_swapped = true;
-        Ok(())
+        self.guard = None;
+        Ok(true)
     }
 }
