@@ -10,7 +10,7 @@ use super::ReplayError;
 use crate::store::Rebuild;
 
 /// Rows kept in memory: about half a kilobyte each.
-const ROWS_MAX: usize = 120_000;
+const ROWS_MAX: usize = 80_000;
 
 struct Slot {
     row: Option<Row>,
