@@ -16,7 +16,7 @@ pub use store::StoreArgs;
 
 /// How often a worker thread looks for new input between two tasks. The default of 61 makes a request that needs no
 /// signature wait for up to 61 signatures.
-const EVENT_INTERVAL: u32 = 12;
+const EVENT_INTERVAL: u32 = 4;
 
 /// A license server whose source of truth is a signed, tamper-evident event ledger.
 #[derive(Debug, Parser)]
