@@ -82,6 +82,14 @@ impl Access {
     /// # Errors
     /// The first check that fails, or that the keys can't be read.
     pub async fn check_key(&self, presented: Option<&str>, capability: &str, ip: IpAddr, now: Timestamp) -> Result<i64, AccessError> {
+        self.check_key_for(presented, &[capability], ip, now).await
+    }
+
+    /// As [`Access::check_key`], where any of several capabilities is enough.
+    ///
+    /// # Errors
+    /// The first check that fails, or that the keys can't be read.
+    pub async fn check_key_for(&self, presented: Option<&str>, capabilities: &[&str], ip: IpAddr, now: Timestamp) -> Result<i64, AccessError> {
         let presented = presented.map(str::trim).filter(|value| !value.is_empty()).ok_or(AccessError::Invalid)?;
         let known = self.known().await?;
         let key = known.keys.get(self.vault.api_key_hash(presented).as_slice()).ok_or(AccessError::Invalid)?;
@@ -91,7 +99,7 @@ impl Access {
         if !key.networks.is_empty() && !key.networks.iter().any(|network| network.contains(&ip)) {
             return Err(AccessError::IpNotAllowed);
         }
-        if !key.api_key.allows(capability) {
+        if !capabilities.iter().any(|capability| key.api_key.allows(capability)) {
             return Err(AccessError::NotPermitted);
         }
         Ok(key.api_key.number)

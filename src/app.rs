@@ -1,7 +1,8 @@
 //! What a running server is made of.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, OnceLock};
 
+use bytes::Bytes;
 use ipnet::IpNet;
 use metrics_exporter_prometheus::PrometheusHandle;
 
@@ -9,6 +10,7 @@ use crate::{
     access::Access,
     clock::Clock,
     ledger::{Ledger, OpenError},
+    limits::{Limits, RateLimit},
     signer::Signer,
 };
 
@@ -19,15 +21,24 @@ pub struct HttpConfig {
     pub trusted_proxies: Vec<IpNet>,
     /// Under which clients reach this server, for links in answers.
     pub public_url: Option<String>,
+    /// Requests to interface A and the administration, for each API key.
+    pub rate_limit_key: Option<RateLimit>,
+    /// The same for each address.
+    pub rate_limit_ip: Option<RateLimit>,
 }
 
 pub struct App {
     pub ledger: Ledger,
     pub signer: Signer,
     pub access: Access,
+    pub limits: Limits,
     pub clock: Clock,
     pub config: HttpConfig,
     pub metrics: Option<PrometheusHandle>,
+    /// The signed answer to one request too many, and the second that it is of.
+    pub limits_answer: Mutex<(i64, Bytes)>,
+    /// The OpenAPI document, made with the router.
+    pub openapi: OnceLock<Bytes>,
 }
 
 impl App {
@@ -39,6 +50,7 @@ impl App {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let signer = Signer::new(Arc::clone(ledger.store()), Arc::clone(ledger.vault()), cores).await?;
         let access = Access::new(Arc::clone(ledger.store()), Arc::clone(ledger.vault()));
-        Ok(Self { ledger, signer, access, clock, config, metrics })
+        let limits = Limits::new(config.rate_limit_ip, config.rate_limit_key);
+        Ok(Self { ledger, signer, access, limits, clock, config, metrics, limits_answer: Mutex::default(), openapi: OnceLock::new() })
     }
 }

@@ -6,6 +6,7 @@ pub mod cli;
 pub mod clock;
 pub mod http;
 pub mod ledger;
+pub mod limits;
 pub mod signer;
 pub mod store;
 pub mod vault;

@@ -10,7 +10,10 @@ use aws_lc_rs::{
     hkdf, hmac,
     rand::{SecureRandom, SystemRandom},
 };
-use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
+use base64::{
+    Engine,
+    engine::general_purpose::{STANDARD as BASE64, URL_SAFE_NO_PAD},
+};
 use keyledger_events::{PersonalData, Sealed, SubjectKind, envelope::LEAF_FORMAT};
 use uuid::Uuid;
 
@@ -193,6 +196,14 @@ impl Vault {
     #[must_use]
     pub fn api_key_hash(&self, value: &str) -> Vec<u8> {
         hmac::sign(&self.api_keys, value.as_bytes()).as_ref().to_vec()
+    }
+
+    /// An API key's value, made of a salt of its own: so the first answer to a request can be given again while its idempotency
+    /// record, which holds the salt, is kept, and the value is kept nowhere.
+    #[must_use]
+    pub fn api_key_value(&self, salt: &[u8]) -> String {
+        let value = self.request_hash(&[b"api key value", salt]);
+        format!("kl_{}", URL_SAFE_NO_PAD.encode(value))
     }
 
     /// Keyed hash of a request's parts; each part's length is hashed too, so parts can't run into each other.

@@ -11,7 +11,7 @@ use keyledger_projections::{ApiKeyRow, BlockRow, Table};
 use super::{Failure, StoreArgs};
 use crate::{
     access::parse_network,
-    http::CAPABILITIES,
+    http::capabilities,
     ledger::{Command, CommandResult, Ledger, Origin, Request},
     vault::random,
 };
@@ -92,18 +92,18 @@ pub struct EntryArgs {
     identifier: Option<String>,
 }
 
-async fn execute(
+pub(super) async fn execute(
     store: &StoreArgs,
     operation: &'static str,
     reason: Option<&str>,
-    command: impl FnOnce(&Ledger) -> Command,
+    command: impl FnOnce(&Ledger) -> Result<Command, Failure>,
 ) -> Result<CommandResult, Failure> {
     let reason = reason.map(|text| short_text(text).map(str::to_owned)).transpose().map_err(|error| format!("--reason {error}"))?;
     let operator = std::env::var("SUDO_USER").or_else(|_| std::env::var("USER")).ok();
     let operator = operator.as_deref().and_then(|name| short_text(name).ok()).map(str::to_owned);
     let ledger = store.open().await?;
     let origin = Origin { operation: Some(operation), operator, reason, ..Origin::operator() };
-    let request = Request { command: command(&ledger), origin, idempotency: None };
+    let request = Request { command: command(&ledger)?, origin, idempotency: None };
     let outcome = ledger.execute(request).await;
     ledger.close(CLOSE_PATIENCE).await;
     Ok(outcome?.result)
@@ -114,7 +114,7 @@ pub async fn api_key(command: ApiKeyCommand) -> Result<(), Failure> {
         ApiKeyCommand::Create(args) => create(args).await,
         ApiKeyCommand::List(args) => list_keys(args).await,
         ApiKeyCommand::Disable(args) => {
-            match execute(&args.store, "api-key disable", args.reason.as_deref(), |_| Command::DisableApiKey { number: args.number }).await? {
+            match execute(&args.store, "api-key disable", args.reason.as_deref(), |_| Ok(Command::DisableApiKey { number: args.number })).await? {
                 CommandResult::ApiKeyDisabled => {
                     println!("API key {} is disabled", args.number);
                     Ok(())
@@ -129,8 +129,8 @@ pub async fn api_key(command: ApiKeyCommand) -> Result<(), Failure> {
 async fn create(args: CreateArgs) -> Result<(), Failure> {
     let name = short_text(&args.name).map_err(|error| format!("--name {error}"))?.to_owned();
     for capability in &args.capabilities {
-        if capability != "*" && !CAPABILITIES.contains(&capability.as_str()) {
-            return Err(format!("unknown capability {capability:?}; there are: *, {}", CAPABILITIES.join(", ")).into());
+        if capability != "*" && !capabilities().contains(capability) {
+            return Err(format!("unknown capability {capability:?}; there are: *, {}", capabilities().join(", ")).into());
         }
     }
     let network =
@@ -141,18 +141,17 @@ async fn create(args: CreateArgs) -> Result<(), Failure> {
         None => None,
     };
     // 256 random bits: nothing to guess.
-    let value = format!("kl_{}", URL_SAFE_NO_PAD.encode(random::<32>()?));
-    let (capabilities, secret) = (args.capabilities, value.clone());
-    let result = execute(&args.store, "api-key create", args.reason.as_deref(), |ledger| Command::CreateApiKey {
-        name,
-        capabilities,
-        allow_ips,
-        expires_at,
-        hmac: ledger.vault().api_key_hash(&secret),
+    let salt = random::<32>()?;
+    let capabilities = args.capabilities;
+    let mut value = String::new();
+    let result = execute(&args.store, "api-key create", args.reason.as_deref(), |ledger| {
+        value = ledger.vault().api_key_value(&salt);
+        let hmac = ledger.vault().api_key_hash(&value);
+        Ok(Command::CreateApiKey { name, capabilities, allow_ips, expires_at, hmac, salt: URL_SAFE_NO_PAD.encode(salt) })
     })
     .await?;
     match result {
-        CommandResult::ApiKeyCreated { number } => {
+        CommandResult::ApiKeyCreated { number, .. } => {
             println!("{value}");
             eprintln!("API key {number} is made. Keep it now: it is not stored and can't be shown again.");
             Ok(())
@@ -201,7 +200,7 @@ pub async fn block(command: BlockCommand) -> Result<(), Failure> {
         BlockCommand::Add(args) => {
             let (kind, value) = entry(&args)?;
             let shown = value.clone();
-            match execute(&args.store, "block add", args.reason.as_deref(), |_| Command::AddBlock { kind, value }).await? {
+            match execute(&args.store, "block add", args.reason.as_deref(), |_| Ok(Command::AddBlock { kind, value })).await? {
                 CommandResult::BlockAdded => println!("{} {shown} is blocked", kind.as_str()),
                 CommandResult::BlockRefused(error) => return Err(format!("{} {shown}: {error}", kind.as_str()).into()),
                 other => return Err(unexpected(&other)),
@@ -210,7 +209,7 @@ pub async fn block(command: BlockCommand) -> Result<(), Failure> {
         BlockCommand::Remove(args) => {
             let (kind, value) = entry(&args)?;
             let shown = value.clone();
-            match execute(&args.store, "block remove", args.reason.as_deref(), |_| Command::RemoveBlock { kind, value }).await? {
+            match execute(&args.store, "block remove", args.reason.as_deref(), |_| Ok(Command::RemoveBlock { kind, value })).await? {
                 CommandResult::BlockRemoved => println!("{} {shown} is no longer blocked", kind.as_str()),
                 CommandResult::BlockRefused(error) => return Err(format!("{} {shown}: {error}", kind.as_str()).into()),
                 other => return Err(unexpected(&other)),
@@ -229,6 +228,6 @@ pub async fn block(command: BlockCommand) -> Result<(), Failure> {
     Ok(())
 }
 
-fn unexpected(result: &CommandResult) -> Failure {
+pub(super) fn unexpected(result: &CommandResult) -> Failure {
     format!("unexpected result: {result:?}").into()
 }

@@ -3,6 +3,7 @@
 mod access;
 mod check;
 mod demo;
+mod product;
 mod serve;
 mod store;
 
@@ -38,6 +39,9 @@ enum Command {
     /// Add to, remove from and list the block list; works beside a running server.
     #[command(subcommand)]
     Block(access::BlockCommand),
+    /// Make, change, list and delete products; works beside a running server.
+    #[command(subcommand)]
+    Product(product::ProductCommand),
     /// Print the public key that signs: the global one, or a product's.
     PublicKey(check::PublicKeyArgs),
     /// Check the log against its hashes, and the projections against the log.
@@ -73,7 +77,13 @@ pub fn run() -> ExitCode {
 fn default_level(command: &Command) -> &'static str {
     match command {
         Command::Serve(_) => "info",
-        Command::Demo(_) | Command::ApiKey(_) | Command::Block(_) | Command::PublicKey(_) | Command::Verify(_) | Command::Rebuild(_) => "warn",
+        Command::Demo(_)
+        | Command::ApiKey(_)
+        | Command::Block(_)
+        | Command::Product(_)
+        | Command::PublicKey(_)
+        | Command::Verify(_)
+        | Command::Rebuild(_) => "warn",
     }
 }
 
@@ -83,6 +93,7 @@ async fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Serve(args) => serve::run(args).await,
         Command::ApiKey(command) => access::api_key(command).await,
         Command::Block(command) => access::block(command).await,
+        Command::Product(command) => product::product(command).await,
         Command::PublicKey(args) => check::public_key(args).await,
         Command::Verify(args) => check::verify(args).await,
         Command::Rebuild(args) => check::rebuild(args).await,

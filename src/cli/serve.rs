@@ -21,6 +21,7 @@ use crate::{
     clock::Clock,
     http,
     ledger::Options,
+    limits::RateLimit,
 };
 
 /// A shorter bootstrap key could be guessed.
@@ -43,6 +44,12 @@ pub struct ServeArgs {
     /// Proxy whose X-Forwarded-For and X-Request-Id are believed; may be given several times.
     #[arg(long, env = "KEYLEDGER_TRUSTED_PROXY", value_delimiter = ',', value_name = "CIDR")]
     trusted_proxy: Vec<String>,
+    /// Requests with one API key to interface A and the administration, such as 600/min [default: as many as come]
+    #[arg(long, env = "KEYLEDGER_RATE_LIMIT_KEY", value_name = "RATE")]
+    rate_limit_key: Option<String>,
+    /// Requests from one address to interface A and the administration, such as 600/min [default: as many as come]
+    #[arg(long, env = "KEYLEDGER_RATE_LIMIT_IP", value_name = "RATE")]
+    rate_limit_ip: Option<String>,
     /// An API key with every capability that shall exist; one of an earlier value is disabled.
     #[arg(long, env = "KEYLEDGER_BOOTSTRAP_API_KEY", hide_env_values = true, value_name = "KEY")]
     bootstrap_api_key: Option<String>,
@@ -60,6 +67,12 @@ fn networks(texts: &[String]) -> Result<Vec<IpNet>, Failure> {
         .collect()
 }
 
+/// A rate as it is given; a variable that is set to nothing is none.
+fn rate_limit(option: &str, text: Option<&str>) -> Result<Option<RateLimit>, Failure> {
+    let text = text.map(str::trim).filter(|text| !text.is_empty());
+    text.map(|text| text.parse().map_err(|error| format!("{option} {error}").into())).transpose()
+}
+
 pub async fn run(args: ServeArgs) -> Result<(), Failure> {
     let bootstrap = args.bootstrap_api_key.as_deref().map(str::trim).filter(|key| !key.is_empty());
     if bootstrap.is_some_and(|key| !is_usable_key(key)) {
@@ -70,6 +83,8 @@ pub async fn run(args: ServeArgs) -> Result<(), Failure> {
         .into());
     }
     let trusted_proxies = networks(&args.trusted_proxy)?;
+    let rate_limit_key = rate_limit("--rate-limit-key", args.rate_limit_key.as_deref())?;
+    let rate_limit_ip = rate_limit("--rate-limit-ip", args.rate_limit_ip.as_deref())?;
     let metrics = install_metrics()?;
     // Before anything else is touched: a second server must not even open the ledger.
     let _lock = match args.store.database_url() {
@@ -86,7 +101,7 @@ pub async fn run(args: ServeArgs) -> Result<(), Failure> {
     }
     let listener = TcpListener::bind(args.listen).await.map_err(|error| format!("cannot listen on {}: {error}", args.listen))?;
     let address = listener.local_addr()?;
-    let config = HttpConfig { trusted_proxies, public_url: args.public_url.filter(|url| !url.trim().is_empty()) };
+    let config = HttpConfig { trusted_proxies, public_url: args.public_url.filter(|url| !url.trim().is_empty()), rate_limit_key, rate_limit_ip };
     let app = Arc::new(App::new(ledger.clone(), clock, config, Some(metrics.clone())).await?);
     tokio::spawn(async move {
         loop {

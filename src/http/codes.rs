@@ -162,6 +162,14 @@ impl Code {
     }
 }
 
+impl Code {
+    /// Whether every signed operation may answer it: what is wrong with the key, the caller or the request itself.
+    #[must_use]
+    pub fn is_common(self) -> bool {
+        matches!(self.number(), 100..=103 | 150 | 9000..)
+    }
+}
+
 impl Serialize for Code {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {

@@ -3,11 +3,13 @@
 
 use std::borrow::Cow;
 use std::io::{self, Write};
+use std::sync::PoisonError;
 
 use axum::body::Body;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::Response;
 use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
+use bytes::Bytes;
 use keyledger_events::Timestamp;
 use serde::Serialize;
 use uuid::Uuid;
@@ -25,7 +27,7 @@ use crate::{
 const RETRY_AFTER_S: HeaderValue = HeaderValue::from_static("1");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
-const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+pub(super) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// What a request ends with. What ends it early is an answer too, so `?` passes it on.
 pub type Answered<T = Answer> = Result<T, Answer>;
@@ -38,13 +40,15 @@ pub struct Answer {
     fields: Vec<u8>,
     /// The product's key pair that signs; `None` is the global one.
     key_pair: Option<i64>,
+    /// Seconds after which the client may ask again, where that is known.
+    pub retry_after_s: Option<u64>,
 }
 
 impl Answer {
     /// An answer signed by the global key.
     #[must_use]
     pub fn new(code: Code) -> Self {
-        Self { code, fields: Vec::new(), key_pair: None }
+        Self { code, fields: Vec::new(), key_pair: None, retry_after_s: None }
     }
 
     /// Has a product's key pair sign, where there is one.
@@ -76,9 +80,27 @@ impl Answer {
         Self::error(Code::BadRequest, error)
     }
 
+    /// More requests than the configuration lets through.
+    #[must_use]
+    pub fn too_many_requests(retry_after_s: u64) -> Self {
+        let answer = Self::error(Code::TooManyRequests, "Too many requests; Retry-After says how many seconds to wait.");
+        Self { retry_after_s: Some(retry_after_s), ..answer }
+    }
+
     #[must_use]
     pub fn unavailable(error: impl Into<Cow<'static, str>>) -> Self {
         Self::error(Code::ServiceUnavailable, error)
+    }
+
+    /// What is wrong, for a person, where this is no business outcome.
+    #[must_use]
+    pub fn reason(&self) -> Option<String> {
+        #[derive(serde::Deserialize)]
+        struct Reason {
+            error: String,
+        }
+        let members = self.fields.strip_prefix(b",")?;
+        serde_json::from_slice::<Reason>(&[b"{", members, b"}"].concat()).ok().map(|reason| reason.error)
     }
 
     /// The command that has the ledger remember this answer under the call's idempotency key.
@@ -100,7 +122,7 @@ impl Answer {
         };
         let code = Code::ALL.iter().copied().find(|code| code.number() == refusal.code);
         let code = code.ok_or_else(|| internal(&format_args!("code {} is none of ours", refusal.code)))?;
-        Ok(Self { code, fields: refusal.details.into_bytes(), key_pair: outcome.key_pair })
+        Ok(Self { code, fields: refusal.details.into_bytes(), key_pair: outcome.key_pair, retry_after_s: None })
     }
 
     /// The compact JSON of `response`, as it is signed.
@@ -177,6 +199,17 @@ impl From<AccessError> for Answer {
 
 /// Signs an answer and writes it down. Gives the code too: a signature that fails makes another answer of it.
 pub async fn respond(app: &App, answer: Answer, request_id: Uuid) -> (Response, Code) {
+    let retry_after_s = answer.retry_after_s;
+    let (code, body) =
+        if answer.code == Code::TooManyRequests { (answer.code, sealed_refusal(app, &answer).await) } else { sealed(app, answer).await };
+    let mut response = plain(code.status(), JSON, body, request_id);
+    if let Some(seconds) = retry_after_s {
+        response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
+    }
+    (response, code)
+}
+
+async fn sealed(app: &App, answer: Answer) -> (Code, Bytes) {
     let (code, body) = match seal(app, &answer).await {
         Ok(body) => (answer.code, body),
         Err(instead) => {
@@ -190,7 +223,27 @@ pub async fn respond(app: &App, answer: Answer, request_id: Uuid) -> (Response, 
             (instead.code, body)
         }
     };
-    (plain(code.status(), JSON, body, request_id), code)
+    (code, body.into())
+}
+
+/// The answer to one request too many is the same for all within a second: a flood of them costs one signature a second.
+async fn sealed_refusal(app: &App, answer: &Answer) -> Bytes {
+    let now = timestamp(app.clock.now());
+    let known = || app.limits_answer.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    if let (at, body) = known()
+        && at == now
+        && !body.is_empty()
+    {
+        return body;
+    }
+    match seal(app, answer).await {
+        Ok(body) => {
+            let body = Bytes::from(body);
+            *app.limits_answer.lock().unwrap_or_else(PoisonError::into_inner) = (now, body.clone());
+            body
+        }
+        Err(_) => Bytes::new(),
+    }
 }
 
 /// A response without a signature.

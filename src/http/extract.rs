@@ -2,21 +2,19 @@
 
 use std::sync::Arc;
 
-use axum::extract::Request;
 use axum::http::{HeaderMap, header};
 use keyledger_events::{
     license::AccessRefusal,
     values::{Identifier, LicenseKey, MetaKey, TextError, long_text, short_text},
 };
-use uuid::Uuid;
 
 use super::{
     body::{self, Received},
-    client_ip::{client_ip, peer},
     codes::Code,
-    endpoint::Operation,
+    endpoint::Arrived,
     envelope::{Answer, Answered},
     items::Items,
+    operation::Operation,
     parameters::{Parameters, Value},
     validate::{self, URL_BYTES_MAX},
 };
@@ -60,17 +58,20 @@ impl Call {
     ///
     /// # Errors
     /// The answer to a request that can't be read or isn't permitted.
-    pub async fn receive(app: &Arc<App>, operation: &Operation, request: Request, request_id: Uuid) -> Answered<Self> {
+    pub async fn receive(arrived: Arrived, operation: &Operation) -> Answered<Self> {
+        let Arrived { app, request, request_id, client_ip, .. } = arrived;
         let (head, body) = request.into_parts();
-        let received = if operation.is_get { Received::default() } else { body::read(body, &head.headers, operation.body_max).await? };
+        let received = if operation.is_get() { Received::default() } else { body::read(body, &head.headers, operation.body_max).await? };
         let mut parameters = Parameters::default();
         parameters.add_query(head.uri.query().unwrap_or_default())?;
         let content_type = head.headers.get(header::CONTENT_TYPE).map(|value| value.as_bytes());
         parameters.add_body(content_type, &received.bytes).await?;
 
-        let client_ip = client_ip(peer(&head.extensions), &head.headers, &app.config.trusted_proxies);
         let key = presented_key(&head.headers, &mut parameters)?;
         let api_key = app.access.check_key(key.as_deref(), operation.capability(), client_ip, app.clock.now()).await?;
+        if let Some(wait_s) = app.limits.key_over(api_key) {
+            return Err(Answer::too_many_requests(wait_s));
+        }
         let origin = Origin {
             actor: Actor::ApiKey(api_key),
             request_id,
@@ -80,14 +81,14 @@ impl Call {
             reason: None,
         };
         if let Some(block) = app.access.blocked_by(client_ip, parameters.peek("identifier")).await? {
-            record_block(app, &parameters, block, origin);
+            record_block(&app, &parameters, block, origin);
             return Err(Answer::new(Code::AccessDenied));
         }
         let idempotency = idempotency_key(&head.headers)?.map(|key| {
             let id = app.ledger.vault().request_hash(&[&api_key.to_be_bytes(), operation.path.as_bytes(), key]);
             IdempotencyKey { id, asked: Vec::new() }
         });
-        Ok(Self { app: Arc::clone(app), origin, parameters, idempotency, _received: received })
+        Ok(Self { app, origin, parameters, idempotency, _received: received })
     }
 
     /// A parameter's text as it was given.
@@ -263,13 +264,13 @@ fn presented_key(headers: &HeaderMap, parameters: &mut Parameters) -> Answered<O
 }
 
 /// The token of `Authorization: Bearer TOKEN`; the scheme's letter case doesn't matter.
-fn bearer(value: &str) -> Option<&str> {
+pub(super) fn bearer(value: &str) -> Option<&str> {
     let (scheme, token) = value.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim()).filter(|token| !token.is_empty())
 }
 
 /// The `Idempotency-Key`, if there is one.
-fn idempotency_key(headers: &HeaderMap) -> Answered<Option<&[u8]>> {
+pub(super) fn idempotency_key(headers: &HeaderMap) -> Answered<Option<&[u8]>> {
     let mut values = headers.get_all("idempotency-key").iter();
     let Some(value) = values.next() else { return Ok(None) };
     let key = value.as_bytes().trim_ascii();

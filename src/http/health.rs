@@ -5,13 +5,26 @@ use std::time::Duration;
 
 use axum::http::{HeaderValue, StatusCode};
 
-use super::endpoint::Plain;
+use super::{
+    doc::{Doc, Field, Given, Guard, Shape},
+    endpoint::Plain,
+};
 use crate::app::App;
 
 /// How long the database may take to say that it is there.
 const READY_WITHIN: Duration = Duration::from_secs(2);
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const PROMETHEUS: HeaderValue = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+
+const STATUS: Shape = Shape::Object(&[Field::always("status", Shape::Text, "One word.")]);
+pub const LIVE: Doc = Doc::new("Whether the process answers").guard(Guard::Nobody).given(&[Given::json(200, "It does.", STATUS)]);
+pub const READY: Doc = Doc::new("Whether the ledger can be written")
+    .guard(Guard::Nobody)
+    .given(&[Given::json(200, "It can.", STATUS), Given::json(503, "It can't at the moment; the log says why.", STATUS)]);
+pub const METRICS: Doc = Doc::new("All metrics, for Prometheus").guard(Guard::Nobody).given(&[
+    Given::new(200, "Prometheus' text form.", "text/plain", Shape::Text),
+    Given::new(404, "No metrics are recorded.", "text/plain", Shape::Text),
+]);
 
 /// The process answers.
 pub async fn live(_: Arc<App>) -> Plain {

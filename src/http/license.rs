@@ -9,20 +9,57 @@ use serde::Serialize;
 
 use super::{
     codes::{Code, LicenseOperation as Op, license_refusal},
+    doc::{
+        Doc, Field, Parameter, Shape,
+        common::{IDENTIFIER, LICENSE_KEY, META, POST_URL},
+    },
     envelope::{Answer, Answered, internal},
     extract::Call,
 };
 use crate::ledger::{Command, CommandResult, LicenseUse, LicenseView, Outcome, OwnerInput};
+
+/// The codes of the checks that every use of a license passes first.
+macro_rules! use_codes {
+    ($($code:expr),* $(,)?) => {
+        &[
+            Code::InvalidLicenseKey,
+            Code::ProductInactive,
+            Code::LicenseBlocked,
+            Code::LicenseNotAssigned,
+            Code::LicenseExpired,
+            Code::IdentifierRequired,
+            $($code),*
+        ]
+    };
+}
+pub(super) use use_codes;
+
+pub const VERIFY: Doc = Doc::new("Check that a license key may be used")
+    .parameters(&[LICENSE_KEY, IDENTIFIER, Parameter::optional("email", Shape::Email, "The owner of a purchase code that is not known yet.")])
+    .codes(use_codes![Code::NoActivationFound, Code::ValidLicenseKey]);
 
 pub async fn verify(mut call: Call) -> Answered {
     let (_, _, found) = valid_license(&mut call, Op::Verify).await?;
     Ok(Answer::new(Code::ValidLicenseKey).signed_by(found.key_pair))
 }
 
+pub const ACTIVATE: Doc = Doc::new("Activate a license key for an identifier")
+    .details("Idempotent for each identifier; never more active activations than the limit, where 0 is none.")
+    .parameters(&[LICENSE_KEY, IDENTIFIER, POST_URL])
+    .codes(use_codes![Code::LicenseAlreadyActive, Code::ActivationLimitReached, Code::LicenseActivated]);
+
 pub async fn activate(mut call: Call) -> Answered {
     let (key, identifier, post_url) = (call.license_key()?, call.identifier()?, call.post_url()?);
     execute(call, Op::Activate, key.map(|key| Command::Activate { key, identifier, post_url })).await
 }
+
+pub const ASSIGN: Doc = Doc::new("Assign an available license key")
+    .parameters(&[
+        LICENSE_KEY,
+        Parameter::optional("owner_name", Shape::Text, "The owner's name."),
+        Parameter::optional("email", Shape::Email, "The owner's address."),
+    ])
+    .codes(&[Code::LicenseKeyAssigned, Code::InvalidOrAlreadyAssigned]);
 
 pub async fn assign(mut call: Call) -> Answered {
     let key = call.license_key()?;
@@ -30,16 +67,59 @@ pub async fn assign(mut call: Call) -> Answered {
     execute(call, Op::Assign, key.map(|key| Command::Assign { key, owner })).await
 }
 
+pub const ASSIGN_AND_ACTIVATE: Doc = Doc::new("Assign an available license key and activate it")
+    .details("Both or neither.")
+    .parameters(&[
+        LICENSE_KEY,
+        IDENTIFIER,
+        POST_URL,
+        Parameter::optional("owner_name", Shape::Text, "The owner's name."),
+        Parameter::optional("owner_email", Shape::Email, "The owner's address."),
+    ])
+    .codes(use_codes![Code::LicenseActivated, Code::InvalidOrAlreadyAssigned, Code::ActivationLimitReached]);
+
 pub async fn assign_and_activate(mut call: Call) -> Answered {
     let (key, identifier, post_url) = (call.license_key()?, call.identifier()?, call.post_url()?);
     let owner = OwnerInput { email: call.email("owner_email")?, name: call.short_text("owner_name")? };
     execute(call, Op::AssignAndActivate, key.map(|key| Command::AssignAndActivate { key, owner, identifier, post_url })).await
 }
 
+pub const DEACTIVATE: Doc = Doc::new("End the activation of an identifier")
+    .details("Blocked and expired licenses can be deactivated too.")
+    .parameters(&[LICENSE_KEY, IDENTIFIER])
+    .codes(use_codes![Code::LicenseDeactivated, Code::LicenseAlreadyInactive]);
+
 pub async fn deactivate(mut call: Call) -> Answered {
     let (key, identifier) = (call.license_key()?, call.identifier()?);
     execute(call, Op::Deactivate, key.map(|key| Command::Deactivate { key, identifier })).await
 }
+
+pub const DETAILS: Doc = Doc::new("What there is to know of a license that is active for an identifier")
+    .parameters(&[LICENSE_KEY, IDENTIFIER])
+    .codes(use_codes![Code::NoActivationFound, Code::ActiveLicenseFound, Code::LicenseKeyNotFoundDetails])
+    .fields(&[Field::new("licenseKey", LICENSE_SHAPE, "The license."), Field::new("product", PRODUCT_SHAPE, "Its product.")]);
+
+const LICENSE_SHAPE: Shape = Shape::Object(&[
+    Field::always("id", Shape::Integer, "Its number."),
+    Field::always("license_key", Shape::Text, ""),
+    Field::always("owner_name", Shape::Nullable(&Shape::Text), ""),
+    Field::always("owner_email", Shape::Nullable(&Shape::Text), ""),
+    Field::always("activation_limit", Shape::Integer, "0 is no limit."),
+    Field::always("validity", Shape::Integer, "Days from the assignment; 0 is for ever."),
+    Field::always("assigned_at", Shape::Nullable(&Shape::Time), "YYYY-MM-DD HH:MM:SS, UTC."),
+    Field::always("meta_data", META, ""),
+    Field::always("expires_at", Shape::Either(&[Shape::Time, Shape::Boolean]), "As assigned_at; `false` where it never expires."),
+]);
+
+const PRODUCT_SHAPE: Shape = Shape::Object(&[
+    Field::always("id", Shape::Integer, "Its number."),
+    Field::always("external_reference", Shape::Text, ""),
+    Field::always("source", Shape::Text, ""),
+    Field::always("name", Shape::Text, ""),
+    Field::always("post_url", Shape::Text, ""),
+    Field::always("description", Shape::Text, ""),
+    Field::always("meta_data", META, ""),
+]);
 
 pub async fn details(mut call: Call) -> Answered {
     let (key, identifier, _) = valid_license(&mut call, Op::Details).await?;

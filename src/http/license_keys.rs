@@ -7,6 +7,10 @@ use keyledger_events::{
 
 use super::{
     codes::{Code, LicenseOperation as Op},
+    doc::{
+        Doc, Field, Parameter, Shape,
+        common::{ERRORS, LICENSE_KEY, PRODUCT_ID},
+    },
     envelope::{Answer, Answered, internal},
     extract::{Call, List, NO_PRODUCT},
     items::{ITEMS_MAX, Item},
@@ -18,6 +22,29 @@ use crate::ledger::{Command, CommandResult, LicenseChanges, OwnerInput};
 /// Keys in one call: so many are written durably in half a second.
 const KEYS_MAX: usize = 10_000;
 const _: () = assert!(KEYS_MAX < ITEMS_MAX, "a list that was cut off has too many keys");
+
+const OWNER_NAME: Parameter = Parameter::optional("owner_name", Shape::Text, "The owner's name.");
+const OWNER_EMAIL: Parameter = Parameter::optional("owner_email", Shape::Email, "The owner's address.");
+const STATUSES: Shape = Shape::Choice(&["available", "assigned", "reserved", "blocked"]);
+const ASSIGNED_AT: Parameter = Parameter::optional("assigned_at", Shape::Time, "When the validity starts: RFC 3339, or a date (UTC).");
+
+pub const CREATE: Doc = Doc::new("Create licenses with given keys")
+    .parameters(&[
+        Parameter::required("license_keys", Shape::List(&Shape::Text), "The keys, 10,000 at most: a JSON array, in a form as text."),
+        PRODUCT_ID,
+        Parameter::required("activation_limit", Shape::Integer, "0 is no limit."),
+        Parameter::required("validity", Shape::Integer, "Days from the assignment; 0 is for ever."),
+        Parameter::required("status", STATUSES, ""),
+        OWNER_NAME,
+        OWNER_EMAIL,
+        ASSIGNED_AT,
+    ])
+    .codes(&[Code::LicenseKeysCreationResult, Code::IncorrectDataLicenseCreate, Code::NoLicenseKeysCreated])
+    .fields(&[
+        Field::new("created", Shape::Integer, "How many are made."),
+        Field::new("duplicate", Shape::Integer, "How many there were already."),
+        ERRORS,
+    ]);
 
 pub async fn create(mut call: Call) -> Answered {
     let keys = call.list("license_keys")?;
@@ -53,6 +80,21 @@ pub async fn create(mut call: Call) -> Answered {
         other => Err(internal(&format_args!("creating licenses came to {other:?}"))),
     }
 }
+
+pub const UPDATE: Doc = Doc::new("Change a license")
+    .details("What is absent stays as it is. Making it available again ends its activations and clears its owner.")
+    .parameters(&[
+        LICENSE_KEY,
+        Parameter::optional("product_id", Shape::Integer, "The product that it shall belong to."),
+        Parameter::optional("activation_limit", Shape::Integer, "0 is no limit."),
+        Parameter::optional("validity", Shape::Integer, "Days from the assignment; 0 is for ever."),
+        Parameter::optional("status", STATUSES, ""),
+        OWNER_NAME,
+        OWNER_EMAIL,
+        ASSIGNED_AT,
+    ])
+    .codes(&[Code::LicenseKeyUpdated, Code::IncorrectDataLicenseUpdate, Code::LicenseKeyNotFoundUpdate])
+    .fields(&[ERRORS]);
 
 pub async fn update(mut call: Call) -> Answered {
     let (key, product) = (call.license_key()?, call.product_number()?);
@@ -99,6 +141,11 @@ async fn refuse_update(call: Call, key: &LicenseKey, product: Option<i64>, mut e
     let answer = Answer::new(Code::IncorrectDataLicenseUpdate).signed_by(key_pair(&view)).field("errors", &errors)?;
     call.refuse(answer).await
 }
+
+pub const DELETE: Doc = Doc::new("Delete a license")
+    .details("Its history stays. The same key can be created again later and is then a new license.")
+    .parameters(&[LICENSE_KEY])
+    .codes(&[Code::LicenseKeyDeleted, Code::LicenseKeyNotFound]);
 
 pub async fn delete(mut call: Call) -> Answered {
     let key = call.license_key()?;

@@ -6,6 +6,10 @@ use serde::Serialize;
 
 use super::{
     codes::Code,
+    doc::{
+        Doc, Field, Parameter, Shape,
+        common::{META, PRODUCT_ID},
+    },
     envelope::{Answer, Answered},
     extract::{Call, NO_PRODUCT},
     license::{Meta, product_meta_data},
@@ -16,11 +20,57 @@ const ITEMS_PER_PAGE: i64 = 50;
 /// Rows of one page: a third of a megabyte of JSON.
 const ITEMS_PER_PAGE_MAX: i64 = 1_000;
 
+pub const PRODUCTS: Doc = Doc::new("All products").codes(&[Code::AllProducts]).fields(&[Field::new(
+    "products",
+    Shape::List(&Shape::Object(&[
+        Field::always("id", Shape::Integer, "Its number."),
+        Field::always("external_reference", Shape::Text, ""),
+        Field::always("source", Shape::Text, ""),
+        Field::always("name", Shape::Text, ""),
+        Field::always("post_url", Shape::Text, ""),
+        Field::always("description", Shape::Text, ""),
+        Field::always("status", Shape::Text, ""),
+        Field::always("require_non_expired", Shape::Flag, ""),
+        Field::always("created_at", Shape::Time, ""),
+        Field::always("updated_at", Shape::Time, ""),
+        Field::always("meta_data", META, ""),
+    ])),
+    "In ascending number.",
+)]);
+
 pub async fn products(call: Call) -> Answered {
     let products = call.app.ledger.products().await?;
     let rows: Vec<ProductListed<'_>> = products.iter().map(|(row, meta)| ProductListed::new(row, meta)).collect();
     Answer::new(Code::AllProducts).field("products", &rows)
 }
+
+pub const LICENSE_KEYS: Doc = Doc::new("A page of licenses")
+    .parameters(&[
+        Parameter::optional("product_id", Shape::Integer, "Only this product's."),
+        Parameter::optional("status", Shape::Choice(&["available", "assigned", "reserved", "blocked"]), "Only those of this status."),
+        Parameter::optional("owner_email", Shape::Text, "Only this owner's."),
+        Parameter::optional("owner_name", Shape::Text, "Only those whose owner has exactly this name."),
+        Parameter::optional("page", Shape::Integer, "Which page, from 1."),
+        Parameter::optional("items_per_page", Shape::Integer, "50 unless given, 1000 at most."),
+    ])
+    .codes(&[Code::LicenseKeysList])
+    .fields(&[Field::new(
+        "license_keys",
+        Shape::List(&Shape::Object(&[
+            Field::always("id", Shape::Integer, "Its number."),
+            Field::always("product_id", Shape::Integer, ""),
+            Field::always("license_key", Shape::Text, ""),
+            Field::always("owner_name", Shape::Nullable(&Shape::Text), ""),
+            Field::always("owner_email", Shape::Nullable(&Shape::Text), ""),
+            Field::always("activation_limit", Shape::Integer, ""),
+            Field::always("validity", Shape::Integer, ""),
+            Field::always("assigned_at", Shape::Nullable(&Shape::Time), ""),
+            Field::always("status", Shape::Text, ""),
+            Field::always("created_at", Shape::Time, ""),
+            Field::always("updated_at", Shape::Time, ""),
+        ])),
+        "In ascending number.",
+    )]);
 
 pub async fn license_keys(mut call: Call) -> Answered {
     let filter = LicenseFilter {
@@ -35,6 +85,11 @@ pub async fn license_keys(mut call: Call) -> Answered {
     let rows: Vec<LicenseListed<'_>> = licenses.iter().map(LicenseListed::new).collect();
     Answer::new(Code::LicenseKeysList).field("license_keys", &rows)
 }
+
+pub const AVAILABLE_COUNT: Doc = Doc::new("How many available licenses a product has")
+    .parameters(&[PRODUCT_ID])
+    .codes(&[Code::AvailableLicenseKeysCount, Code::ProductNotExistsCount])
+    .fields(&[Field::new("count", Shape::Integer, "")]);
 
 pub async fn available_count(mut call: Call) -> Answered {
     let product = call.product_number()?.unwrap_or(NO_PRODUCT);

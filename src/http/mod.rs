@@ -4,10 +4,12 @@
 //! What must not enter: SQL, a backend, a private key, rules about licenses. Events are never answers: what an answer
 //! says is written here, field by field.
 
+mod admin;
 mod body;
-mod capabilities;
 mod client_ip;
 pub mod codes;
+mod doc;
+mod docs;
 mod endpoint;
 mod envelope;
 mod extract;
@@ -18,6 +20,8 @@ mod license_keys;
 mod license_meta;
 mod lists;
 mod meters;
+mod openapi;
+mod operation;
 mod parameters;
 pub mod php_json;
 mod product;
@@ -26,6 +30,7 @@ mod router;
 mod serve;
 mod validate;
 
-pub use capabilities::CAPABILITIES;
+pub use endpoint::capabilities;
 pub use router::router;
 pub use serve::serve;
+pub use validate::is_url;

@@ -4,6 +4,10 @@ use keyledger_events::product::{ProductError, ProductFields, ProductStatus, Sour
 
 use super::{
     codes::{Code, ProductOperation as Op, product_refusal},
+    doc::{
+        Doc, Field, Parameter, Shape,
+        common::{ERRORS, PRODUCT_ID},
+    },
     envelope::{Answer, Answered, internal},
     extract::{Call, NO_PRODUCT},
     validate::{Errors, URL_BYTES_MAX, is_url},
@@ -65,6 +69,25 @@ fn required(
     check(errors, field, text)
 }
 
+const SOURCE: Shape = Shape::Choice(&["internal", "envato"]);
+const STATUS: Shape = Shape::Choice(&["active", "inactive"]);
+const REFERENCE: Parameter = Parameter::optional("external_reference", Shape::Text, "The product's name elsewhere, as an item's number.");
+const POST_URL: Parameter = Parameter::optional("post_url", Shape::Url, "Where remote deactivations are told.");
+
+pub const CREATE: Doc = Doc::new("Create a product")
+    .parameters(&[
+        Parameter::required("name", Shape::Text, ""),
+        Parameter::required("description", Shape::Text, ""),
+        Parameter::optional("source", SOURCE, "`internal` unless given."),
+        Parameter::optional("status", STATUS, "`active` unless given."),
+        Parameter::optional("require_non_expired", Shape::Flag, "Whether an expired license gets no downloads; 0 unless given."),
+        REFERENCE,
+        POST_URL,
+        Parameter::optional("own_key_pair", Shape::Flag, "Whether it gets a key pair of its own to sign with; 1 unless given."),
+    ])
+    .codes(&[Code::ProductCreated, Code::IncorrectDataProductCreate])
+    .fields(&[Field::new("product_id", Shape::Integer, "The new product's number."), ERRORS]);
+
 pub async fn create(mut call: Call) -> Answered {
     let mut given = Given::take(&mut call)?;
     let own_key_pair = call.text("own_key_pair")?;
@@ -95,6 +118,21 @@ pub async fn create(mut call: Call) -> Answered {
     }
 }
 
+pub const UPDATE: Doc = Doc::new("Change a product")
+    .details("What is absent stays as it is.")
+    .parameters(&[
+        PRODUCT_ID,
+        Parameter::optional("name", Shape::Text, ""),
+        Parameter::optional("description", Shape::Text, ""),
+        Parameter::optional("source", SOURCE, ""),
+        Parameter::optional("status", STATUS, ""),
+        Parameter::optional("require_non_expired", Shape::Flag, "Whether an expired license gets no downloads."),
+        REFERENCE,
+        POST_URL,
+    ])
+    .codes(&[Code::ProductUpdated, Code::IncorrectDataProductUpdate])
+    .fields(&[ERRORS]);
+
 pub async fn update(mut call: Call) -> Answered {
     let product = call.product_number()?.unwrap_or(NO_PRODUCT);
     let given = Given::take(&mut call)?;
@@ -116,6 +154,11 @@ pub async fn update(mut call: Call) -> Answered {
         other => Err(internal(&format_args!("an update of a product came to {other:?}"))),
     }
 }
+
+pub const DELETE: Doc = Doc::new("Delete a product that has no license keys")
+    .parameters(&[PRODUCT_ID])
+    .codes(&[Code::ProductDeleted, Code::ProductNotFound])
+    .fields(&[ERRORS]);
 
 pub async fn delete(mut call: Call) -> Answered {
     let product = call.product_number()?.unwrap_or(NO_PRODUCT);

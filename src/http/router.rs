@@ -1,43 +1,76 @@
-//! The table of contents: every route, in the order of the contract.
+//! The table of contents: every route, in the order of the contract. Each has its description (a `Doc`) beside its handler.
 
 use std::sync::Arc;
 
 use axum::Router;
 
 use super::{
+    admin::{api_keys, block_list, licenses, products},
     body::LARGE_BODY_MAX,
-    endpoint::{Operation, Routes},
-    health, license, license_keys, license_meta, lists, product, product_meta,
+    docs,
+    endpoint::Routes,
+    health, license, license_keys, license_meta, lists, openapi,
+    operation::Operation,
+    product, product_meta,
 };
 use crate::app::App;
 
+// The capabilities of the administration; each with `:read` lets a key look alone.
+const PRODUCTS: &str = "admin:products";
+const LICENSES: &str = "admin:licenses";
+const API_KEYS: &str = "admin:api-keys";
+const BLOCK_LIST: &str = "admin:block-list";
+
 /// The service. Metrics are counted by the recorder that is installed when this is called.
 pub fn router(app: Arc<App>) -> Router {
-    let (get, post) = (Operation::get, Operation::post);
-    Routes::new(app)
-        .signed(post("/api/v1/verify"), license::verify)
-        .signed(post("/api/v1/activate"), license::activate)
-        .signed(post("/api/v1/assign-license-key"), license::assign)
-        .signed(post("/api/v1/assign-and-activate-license-key"), license::assign_and_activate)
-        .signed(post("/api/v1/deactivate"), license::deactivate)
-        .signed(post("/api/v1/get-license-key-details"), license::details)
-        .signed(post("/api/v1/create-license-keys").body_max(LARGE_BODY_MAX), license_keys::create)
-        .signed(post("/api/v1/update-license-key"), license_keys::update)
-        .signed(post("/api/v1/delete-license-key"), license_keys::delete)
-        .signed(post("/api/v1/create-product"), product::create)
-        .signed(post("/api/v1/update-product"), product::update)
-        .signed(post("/api/v1/delete-product"), product::delete)
-        .signed(post("/api/v1/create-license-key-meta"), license_meta::create)
-        .signed(post("/api/v1/update-license-key-meta"), license_meta::update)
-        .signed(post("/api/v1/delete-license-key-meta"), license_meta::delete)
-        .signed(post("/api/v1/create-product-meta"), product_meta::create)
-        .signed(post("/api/v1/update-product-meta"), product_meta::update)
-        .signed(post("/api/v1/delete-product-meta"), product_meta::delete)
-        .signed(get("/api/v1/get-all-products"), lists::products)
-        .signed(get("/api/v1/get-license-keys"), lists::license_keys)
-        .signed(get("/api/v1/get-available-license-keys-count"), lists::available_count)
-        .plain("/health/live", health::live)
-        .plain("/health/ready", health::ready)
-        .plain("/metrics", health::metrics)
-        .finish()
+    routes().serve(app)
+}
+
+/// Every operation.
+pub fn routes() -> Routes {
+    let (get, post, patch, delete) = (Operation::get, Operation::post, Operation::patch, Operation::delete);
+    Routes::default()
+        .signed(post("/api/v1/verify"), &license::VERIFY, license::verify)
+        .signed(post("/api/v1/activate"), &license::ACTIVATE, license::activate)
+        .signed(post("/api/v1/assign-license-key"), &license::ASSIGN, license::assign)
+        .signed(post("/api/v1/assign-and-activate-license-key"), &license::ASSIGN_AND_ACTIVATE, license::assign_and_activate)
+        .signed(post("/api/v1/deactivate"), &license::DEACTIVATE, license::deactivate)
+        .signed(post("/api/v1/get-license-key-details"), &license::DETAILS, license::details)
+        .signed(post("/api/v1/create-license-keys").body_max(LARGE_BODY_MAX), &license_keys::CREATE, license_keys::create)
+        .signed(post("/api/v1/update-license-key"), &license_keys::UPDATE, license_keys::update)
+        .signed(post("/api/v1/delete-license-key"), &license_keys::DELETE, license_keys::delete)
+        .signed(post("/api/v1/create-product"), &product::CREATE, product::create)
+        .signed(post("/api/v1/update-product"), &product::UPDATE, product::update)
+        .signed(post("/api/v1/delete-product"), &product::DELETE, product::delete)
+        .signed(post("/api/v1/create-license-key-meta"), &license_meta::CREATE, license_meta::create)
+        .signed(post("/api/v1/update-license-key-meta"), &license_meta::UPDATE, license_meta::update)
+        .signed(post("/api/v1/delete-license-key-meta"), &license_meta::DELETE, license_meta::delete)
+        .signed(post("/api/v1/create-product-meta"), &product_meta::CREATE, product_meta::create)
+        .signed(post("/api/v1/update-product-meta"), &product_meta::UPDATE, product_meta::update)
+        .signed(post("/api/v1/delete-product-meta"), &product_meta::DELETE, product_meta::delete)
+        .signed(get("/api/v1/get-all-products"), &lists::PRODUCTS, lists::products)
+        .signed(get("/api/v1/get-license-keys"), &lists::LICENSE_KEYS, lists::license_keys)
+        .signed(get("/api/v1/get-available-license-keys-count"), &lists::AVAILABLE_COUNT, lists::available_count)
+        .admin(get("/admin/v1/products").needs(PRODUCTS), &products::LIST, products::list)
+        .admin(post("/admin/v1/products").needs(PRODUCTS), &products::CREATE, products::create)
+        .admin(get("/admin/v1/products/{product}").needs(PRODUCTS), &products::SHOW, products::show)
+        .admin(patch("/admin/v1/products/{product}").needs(PRODUCTS), &products::UPDATE, products::update)
+        .admin(delete("/admin/v1/products/{product}").needs(PRODUCTS), &products::DELETE, products::delete)
+        .admin(get("/admin/v1/licenses").needs(LICENSES), &licenses::LIST, licenses::list)
+        .admin(get("/admin/v1/licenses/{license}").needs(LICENSES), &licenses::SHOW, licenses::show)
+        .admin(get("/admin/v1/licenses/{license}/activations").needs(LICENSES), &licenses::ACTIVATIONS, licenses::activations)
+        .admin(get("/admin/v1/api-keys").needs(API_KEYS), &api_keys::LIST, api_keys::list)
+        .admin(post("/admin/v1/api-keys").needs(API_KEYS), &api_keys::CREATE, api_keys::create)
+        .admin(get("/admin/v1/api-keys/{api_key}").needs(API_KEYS), &api_keys::SHOW, api_keys::show)
+        .admin(post("/admin/v1/api-keys/{api_key}/disable").needs(API_KEYS), &api_keys::DISABLE, api_keys::disable)
+        .admin(get("/admin/v1/block-list").needs(BLOCK_LIST), &block_list::LIST, block_list::list)
+        .admin(post("/admin/v1/block-list").needs(BLOCK_LIST), &block_list::ADD, block_list::add)
+        .admin(get("/admin/v1/block-list/{block}").needs(BLOCK_LIST), &block_list::SHOW, block_list::show)
+        .admin(delete("/admin/v1/block-list/{block}").needs(BLOCK_LIST), &block_list::REMOVE, block_list::remove)
+        .plain(get("/health/live"), &health::LIVE, health::live)
+        .plain(get("/health/ready"), &health::READY, health::ready)
+        .plain(get("/metrics"), &health::METRICS, health::metrics)
+        .plain(get("/openapi.json"), &openapi::DOC, openapi::show)
+        .open(get("/docs"), &docs::DOC, docs::show)
+        .open(get("/docs/style.css"), &docs::STYLE_DOC, docs::style)
 }

@@ -198,6 +198,8 @@ pub enum Command {
         expires_at: Option<Timestamp>,
         /// Keyed hash of the key's value.
         hmac: Vec<u8>,
+        /// What the value is made of ([`crate::vault::Vault::api_key_value`]), in Base64.
+        salt: String,
     },
     DisableApiKey {
         number: i64,
@@ -211,6 +213,10 @@ pub enum Command {
     AddBlock {
         kind: BlockKind,
         value: String,
+    },
+    /// Takes an entry off the block list by its number.
+    RemoveBlockEntry {
+        block: i64,
     },
     /// Changes nothing: what a request's own parameters refuse is an outcome under its idempotency key like any other.
     Refuse {
@@ -270,6 +276,9 @@ pub enum CommandResult {
     Founded,
     ApiKeyCreated {
         number: i64,
+        /// As the command gave it; under an idempotency key, the first one.
+        #[serde(default)]
+        salt: String,
     },
     ApiKeyDisabled,
     ApiKeyRefused(ApiKeyError),

@@ -74,6 +74,7 @@ pub(super) fn needs(request: &Request, vault: &Vault, lookups: &mut Lookups) {
             lookups.rows.extend(holder.iter().chain(earlier).map(|number| RowKey(Table::ApiKey, *number)));
         }
         Command::AddBlock { kind, value } | Command::RemoveBlock { kind, value } => lookups.blocks.push((*kind, value.clone())),
+        Command::RemoveBlockEntry { block } => lookups.rows.push(RowKey(Table::Block, *block)),
         Command::CreateProduct { .. } | Command::Found { .. } | Command::CreateApiKey { .. } | Command::Refuse { .. } => {}
     }
 }
@@ -108,6 +109,7 @@ pub(super) fn further_needs(request: &Request, workspace: &Workspace<'_>, lookup
         | Command::Bootstrap { .. }
         | Command::AddBlock { .. }
         | Command::RemoveBlock { .. }
+        | Command::RemoveBlockEntry { .. }
         | Command::Refuse { .. } => return,
     };
     let Some(row) = workspace.license(key.as_str()) else { return };
@@ -181,7 +183,7 @@ pub(super) fn execute(staged: &mut Staged<'_, '_>, command: &Command) -> Execute
             on_product(staged, *product, meta_key.as_ref(), &ProductCommand::DeleteMeta { key: meta_key.clone() })
         }
         Command::Found { global_key_pair } => found(staged, global_key_pair),
-        Command::CreateApiKey { name, capabilities, allow_ips, expires_at, hmac } => {
+        Command::CreateApiKey { name, capabilities, allow_ips, expires_at, hmac, salt } => {
             let command = ApiKeyCommand::Create {
                 name: name.clone(),
                 capabilities: capabilities.clone(),
@@ -189,12 +191,13 @@ pub(super) fn execute(staged: &mut Staged<'_, '_>, command: &Command) -> Execute
                 expires_at: *expires_at,
                 bootstrap: false,
             };
-            create_api_key(staged, &command, hmac)
+            create_api_key(staged, &command, hmac, salt)
         }
         Command::DisableApiKey { number } => disable_api_key(staged, *number),
         Command::Bootstrap { hmac, holder, earlier } => bootstrap(staged, hmac, *holder, earlier),
         Command::AddBlock { kind, value } => on_block(staged, *kind, value, &BlockCommand::Add { kind: *kind, value: value.clone() }),
         Command::RemoveBlock { kind, value } => on_block(staged, *kind, value, &BlockCommand::Remove),
+        Command::RemoveBlockEntry { block } => on_block_entry(staged, Some(*block), &BlockCommand::Remove),
         Command::Refuse { refusal, key_pair } => outcome(staged, CommandResult::Refused(refusal.clone()), *key_pair),
     }
 }
@@ -385,13 +388,13 @@ fn found(staged: &mut Staged<'_, '_>, global_key_pair: &NewKeyPair) -> Executed 
     outcome(staged, CommandResult::Founded, None)
 }
 
-fn create_api_key(staged: &mut Staged<'_, '_>, command: &ApiKeyCommand, hmac: &[u8]) -> Executed {
+fn create_api_key(staged: &mut Staged<'_, '_>, command: &ApiKeyCommand, hmac: &[u8], salt: &str) -> Executed {
     let context = staged.context();
     let result = match api_key::decide(None, command, &context) {
         Ok(event) => {
             staged.append(Event::ApiKey(event))?;
             staged.add_api_key_secret(ApiKeySecret { hmac: hmac.to_vec(), api_key: context.next.api_key });
-            CommandResult::ApiKeyCreated { number: context.next.api_key }
+            CommandResult::ApiKeyCreated { number: context.next.api_key, salt: salt.to_owned() }
         }
         Err(error) => CommandResult::ApiKeyRefused(error),
     };
@@ -422,7 +425,7 @@ fn bootstrap(staged: &mut Staged<'_, '_>, hmac: &[u8], holder: Option<i64>, earl
             expires_at: None,
             bootstrap: true,
         };
-        create_api_key(staged, &command, hmac)?;
+        create_api_key(staged, &command, hmac, "")?;
     }
     for number in earlier {
         if Some(*number) != holder && in_force(staged, *number) {
@@ -434,7 +437,12 @@ fn bootstrap(staged: &mut Staged<'_, '_>, hmac: &[u8], holder: Option<i64>, earl
 }
 
 fn on_block(staged: &mut Staged<'_, '_>, kind: BlockKind, value: &str, command: &BlockCommand) -> Executed {
-    let row = staged.workspace.block(kind, value).and_then(|number| staged.row::<BlockRow>(Table::Block, number));
+    let entry = staged.workspace.block(kind, value);
+    on_block_entry(staged, entry, command)
+}
+
+fn on_block_entry(staged: &mut Staged<'_, '_>, entry: Option<i64>, command: &BlockCommand) -> Executed {
+    let row = entry.and_then(|number| staged.row::<BlockRow>(Table::Block, number));
     let result = match block::decide(row.map(|row| &row.block), command, &staged.context()) {
         Ok(event) => {
             staged.append(Event::Block(event))?;

@@ -4,6 +4,7 @@
 mod command;
 mod decide;
 mod executor;
+mod listing;
 mod open;
 mod reads;
 pub mod replay;

@@ -43,7 +43,7 @@ pub struct LicenseFilter {
     pub owner_name: Option<String>,
 }
 
-fn columns(table: Table, alias: &str) -> String {
+pub(super) fn columns(table: Table, alias: &str) -> String {
     table.columns().iter().map(|column| format!("{alias}.{}", column.name)).collect::<Vec<_>>().join(", ")
 }
 
@@ -145,7 +145,7 @@ fn page_sql(filters: usize) -> String {
     )
 }
 
-fn read<R>(table: Table, row: Vec<Value>, read: impl FnOnce(&mut Values) -> Result<R, ReadError>) -> Result<R, StoreError> {
+pub(super) fn read<R>(table: Table, row: Vec<Value>, read: impl FnOnce(&mut Values) -> Result<R, ReadError>) -> Result<R, StoreError> {
     read(&mut row.into()).map_err(|source| StoreError::Read { table: table.name(), source })
 }
 
@@ -179,7 +179,7 @@ impl Ledger {
     }
 
     /// A query that may look at many rows, on a thread where it holds up nobody: the embedded store works on its caller's.
-    async fn query_list(&self, sql: &'static str, parameters: Vec<Value>) -> Result<Vec<Vec<Value>>, StoreError> {
+    pub(super) async fn query_list(&self, sql: &'static str, parameters: Vec<Value>) -> Result<Vec<Vec<Value>>, StoreError> {
         let (store, runtime) = (Arc::clone(&self.store), tokio::runtime::Handle::current());
         let rows = tokio::task::spawn_blocking(move || runtime.block_on(store.query(sql, &parameters))).await;
         rows.unwrap_or_else(|_| Err(StoreError::Unavailable("the query was broken off".to_owned())))

@@ -60,6 +60,7 @@ impl Answer {
         };
         answer.check_text_form();
         answer.check_frame();
+        codes::note_seen(answer.code());
         answer.signed_by = ring.who_signed(&answer).await;
         answer
     }

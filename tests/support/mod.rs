@@ -4,6 +4,7 @@
 //! Nothing in here calls into the server's own code: what these tests promise, they promise about the program as shipped.
 #![allow(dead_code, unused_imports, unused_macros, reason = "each test binary uses its own part of the support")]
 
+pub mod admin;
 pub mod answer;
 pub mod client;
 pub mod cluster;
@@ -18,6 +19,7 @@ pub mod routes;
 pub mod server;
 pub mod world;
 
+pub use admin::AdminAnswer;
 pub use answer::{Answer, GLOBAL, PRODUCT, SignedBy};
 pub use client::{ApiKey, Client};
 pub use json::Json;

@@ -1,0 +1,205 @@
+//! What the administration's handlers take and give, with the types' own description of it.
+
+use axum::body::Body;
+use axum::extract::Query as QueryString;
+use axum::http::request::Parts;
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::response::Response;
+use bytes::Bytes;
+use serde::{Serialize, de::DeserializeOwned};
+use utoipa::openapi::{RefOr, Schema};
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use super::super::{body, envelope};
+use super::problem::{Kind, Problem};
+
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const LOCATION: HeaderName = header::LOCATION;
+
+/// Where a handler's input stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InputPlace {
+    Nowhere,
+    Query,
+    /// A JSON body.
+    Body,
+    /// A body of another type.
+    #[allow(dead_code, reason = "what the routes need differs while they are being added")]
+    Upload(&'static str),
+}
+
+/// What the types of a handler say about an operation.
+pub struct Described {
+    pub input: InputPlace,
+    pub input_schema: Option<RefOr<Schema>>,
+    pub status: u16,
+    pub reply_schema: Option<RefOr<Schema>>,
+    /// The schemas that those refer to.
+    pub components: Vec<(String, RefOr<Schema>)>,
+}
+
+impl Described {
+    #[must_use]
+    pub fn of<I: Input, O: Reply>() -> Self {
+        let mut components = Vec::new();
+        let input_schema = I::schema(&mut components);
+        let reply_schema = O::schema(&mut components);
+        Self { input: I::PLACE, input_schema, status: O::STATUS.as_u16(), reply_schema, components }
+    }
+}
+
+fn named<T: ToSchema>(components: &mut Vec<(String, RefOr<Schema>)>) -> RefOr<Schema> {
+    T::schemas(components);
+    let name = T::name().into_owned();
+    components.push((name.clone(), T::schema()));
+    RefOr::Ref(utoipa::openapi::Ref::from_schema_name(name))
+}
+
+/// What a handler takes.
+pub trait Input: Sized + Send {
+    const PLACE: InputPlace;
+
+    fn schema(components: &mut Vec<(String, RefOr<Schema>)>) -> Option<RefOr<Schema>>;
+
+    /// Reads it. Gives besides what an idempotency key compares.
+    fn read(head: &Parts, body: Body, body_max: usize) -> impl Future<Output = Result<(Self, Vec<u8>), Problem>> + Send;
+}
+
+impl Input for () {
+    const PLACE: InputPlace = InputPlace::Nowhere;
+
+    fn schema(_: &mut Vec<(String, RefOr<Schema>)>) -> Option<RefOr<Schema>> {
+        None
+    }
+
+    async fn read(head: &Parts, body: Body, _: usize) -> Result<(Self, Vec<u8>), Problem> {
+        body::discard(body, &head.headers).await;
+        Ok(((), Vec::new()))
+    }
+}
+
+/// The query's parameters.
+pub struct Query<T>(pub T);
+
+impl<T: DeserializeOwned + ToSchema + Send> Input for Query<T> {
+    const PLACE: InputPlace = InputPlace::Query;
+
+    fn schema(components: &mut Vec<(String, RefOr<Schema>)>) -> Option<RefOr<Schema>> {
+        T::schemas(components);
+        Some(T::schema())
+    }
+
+    async fn read(head: &Parts, body: Body, _: usize) -> Result<(Self, Vec<u8>), Problem> {
+        body::discard(body, &head.headers).await;
+        let query = QueryString::try_from_uri(&head.uri).map_err(|error| Problem::new(Kind::InvalidParameters, format!("The query: {error}.")))?;
+        Ok((Self(query.0), Vec::new()))
+    }
+}
+
+/// A JSON body.
+pub struct Json<T>(pub T);
+
+impl<T: DeserializeOwned + ToSchema + Send> Input for Json<T> {
+    const PLACE: InputPlace = InputPlace::Body;
+
+    fn schema(components: &mut Vec<(String, RefOr<Schema>)>) -> Option<RefOr<Schema>> {
+        Some(named::<T>(components))
+    }
+
+    async fn read(head: &Parts, body: Body, body_max: usize) -> Result<(Self, Vec<u8>), Problem> {
+        let content_type = head.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let media_type = content_type.split(';').next().unwrap_or_default().trim();
+        if !media_type.eq_ignore_ascii_case("application/json") {
+            body::discard(body, &head.headers).await;
+            return Err(Problem::new(Kind::UnsupportedMediaType, "The body must be JSON, with the content type application/json."));
+        }
+        let received = body::read(body, &head.headers, body_max).await?;
+        let value: serde_json::Value = serde_json::from_slice(&received.bytes)
+            .map_err(|error| Problem::new(Kind::BadRequest, format!("The body is not JSON (line {}, column {}).", error.line(), error.column())))?;
+        // Sorted members: the same object is the same request, however it is written.
+        let compared = value.to_string().into_bytes();
+        let input = serde_json::from_value(value).map_err(|error| Problem::new(Kind::InvalidParameters, format!("The body: {error}.")))?;
+        Ok((Self(input), compared))
+    }
+}
+
+/// What a handler gives.
+pub trait Reply: Sized + Send {
+    const STATUS: StatusCode;
+
+    fn schema(components: &mut Vec<(String, RefOr<Schema>)>) -> Option<RefOr<Schema>>;
+    fn into_response(self, request_id: Uuid) -> Response;
+}
+
+fn json(status: StatusCode, body: &impl Serialize, request_id: Uuid) -> Response {
+    match serde_json::to_vec(body) {
+        Ok(body) => envelope::plain(status, JSON, Bytes::from(body), request_id),
+        Err(error) => {
+            tracing::error!(%error, "an answer can't be written as JSON");
+            Problem::internal().into_response(request_id)
+        }
+    }
+}
+
+/// 200 with a body.
+pub struct Shown<T>(pub T);
+
+impl<T: Serialize + ToSchema + Send> Reply for Shown<T> {
+    const STATUS: StatusCode = StatusCode::OK;
+
+    fn schema(components: &mut Vec<(String, RefOr<Schema>)>) -> Option<RefOr<Schema>> {
+        Some(named::<T>(components))
+    }
+
+    fn into_response(self, request_id: Uuid) -> Response {
+        json(Self::STATUS, &self.0, request_id)
+    }
+}
+
+/// 201 with what was made, and where it is.
+pub struct Created<T> {
+    pub location: String,
+    pub body: T,
+}
+
+impl<T: Serialize + ToSchema + Send> Reply for Created<T> {
+    const STATUS: StatusCode = StatusCode::CREATED;
+
+    fn schema(components: &mut Vec<(String, RefOr<Schema>)>) -> Option<RefOr<Schema>> {
+        Some(named::<T>(components))
+    }
+
+    fn into_response(self, request_id: Uuid) -> Response {
+        let mut response = json(Self::STATUS, &self.body, request_id);
+        if let Ok(location) = HeaderValue::from_str(&self.location) {
+            response.headers_mut().insert(LOCATION, location);
+        }
+        response
+    }
+}
+
+/// 204.
+pub struct Done;
+
+impl Reply for Done {
+    const STATUS: StatusCode = StatusCode::NO_CONTENT;
+
+    fn schema(_: &mut Vec<(String, RefOr<Schema>)>) -> Option<RefOr<Schema>> {
+        None
+    }
+
+    fn into_response(self, request_id: Uuid) -> Response {
+        let mut response = envelope::plain(Self::STATUS, JSON, Body::empty(), request_id);
+        response.headers_mut().remove(header::CONTENT_TYPE);
+        response
+    }
+}
+
+/// One page of a list.
+#[derive(Serialize, ToSchema)]
+pub struct Page<T> {
+    pub items: Vec<T>,
+    /// The cursor of the next page, to be given as `after`; `null` on the last one.
+    pub next: Option<String>,
+}

@@ -1,0 +1,191 @@
+//! Licenses: searched, shown with their activations, blocked and unblocked.
+
+use keyledger_events::{Timestamp, license::Status};
+use keyledger_projections::{ActivationRow, LicenseRow};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::{AdminCall, Check, Listing, Page, Problem, Query, Replied, Shown, Wanted, products::MetaEntry};
+use crate::{http::doc::Doc, ledger::LicenseFilter};
+
+/// What a license's status is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum LicenseStatus {
+    Available,
+    Assigned,
+    Reserved,
+    Blocked,
+}
+
+impl From<LicenseStatus> for Status {
+    fn from(status: LicenseStatus) -> Self {
+        match status {
+            LicenseStatus::Available => Self::Available,
+            LicenseStatus::Assigned => Self::Assigned,
+            LicenseStatus::Reserved => Self::Reserved,
+            LicenseStatus::Blocked => Self::Blocked,
+        }
+    }
+}
+
+impl From<Status> for LicenseStatus {
+    fn from(status: Status) -> Self {
+        match status {
+            Status::Available => Self::Available,
+            Status::Assigned => Self::Assigned,
+            Status::Reserved => Self::Reserved,
+            Status::Blocked => Self::Blocked,
+        }
+    }
+}
+
+/// A license.
+#[derive(Serialize, ToSchema)]
+pub struct License {
+    pub number: i64,
+    pub id: uuid::Uuid,
+    pub license_key: String,
+    pub product: i64,
+    pub status: LicenseStatus,
+    pub owner_name: Option<String>,
+    pub owner_email: Option<String>,
+    /// 0 is no limit.
+    pub activation_limit: i64,
+    /// How many activations are in force.
+    pub active_count: i64,
+    /// Days from the assignment; 0 is for ever.
+    pub validity_days: i64,
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub assigned_at: Option<Timestamp>,
+    /// `null` where it never expires.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub expires_at: Option<Timestamp>,
+    #[schema(value_type = String, format = DateTime)]
+    pub created_at: Timestamp,
+    #[schema(value_type = String, format = DateTime)]
+    pub updated_at: Timestamp,
+}
+
+impl License {
+    pub(super) fn new(row: LicenseRow) -> Self {
+        let expires_at = row.license.expires_at();
+        let license = row.license;
+        Self {
+            number: license.number,
+            id: row.id,
+            license_key: license.key,
+            product: license.product,
+            status: license.status.into(),
+            owner_name: license.owner_name,
+            owner_email: license.owner_email,
+            activation_limit: license.activation_limit,
+            active_count: license.active_count,
+            validity_days: license.validity_days,
+            assigned_at: license.assigned_at,
+            expires_at,
+            created_at: row.created_at,
+            updated_at: row.updated_at,
+        }
+    }
+}
+
+/// An activation of a license.
+#[derive(Serialize, ToSchema)]
+pub struct Activation {
+    pub number: i64,
+    /// `null` once it is forgotten.
+    pub identifier: Option<String>,
+    /// Where the client wants to be told when it is deactivated remotely.
+    pub post_url: Option<String>,
+    /// Whether it is in force.
+    pub active: bool,
+    #[schema(value_type = String, format = DateTime)]
+    pub activated_at: Timestamp,
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub deactivated_at: Option<Timestamp>,
+}
+
+impl Activation {
+    fn new(row: ActivationRow, license: &keyledger_events::license::License) -> Self {
+        Self {
+            active: license.is_active(&row.activation),
+            number: row.activation.number,
+            identifier: row.activation.identifier,
+            post_url: row.activation.post_url,
+            activated_at: row.activated_at,
+            deactivated_at: row.deactivated_at,
+        }
+    }
+}
+
+/// A license with what belongs to it.
+#[derive(Serialize, ToSchema)]
+pub struct LicenseDetail {
+    #[serde(flatten)]
+    pub license: License,
+    pub meta: Vec<MetaEntry>,
+    /// The first page of its activations, those that have ended too.
+    pub activations: Page<Activation>,
+}
+
+/// Which licenses are wanted; what is absent doesn't matter.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct LicenseQuery {
+    /// Exactly this key.
+    pub license_key: Option<String>,
+    /// Only this product's.
+    pub product: Option<i64>,
+    pub status: Option<LicenseStatus>,
+    /// Exactly this address.
+    pub owner_email: Option<String>,
+    /// Exactly this name.
+    pub owner_name: Option<String>,
+    /// How many items, 50 unless given.
+    #[schema(minimum = 1, maximum = 500)]
+    pub limit: Option<i64>,
+    /// The `next` of the page before.
+    pub after: Option<String>,
+}
+
+pub const LIST: Doc = Doc::new("Licenses").details("In ascending number. Every filter that is given must hold.");
+
+pub async fn list(call: AdminCall, Query(query): Query<LicenseQuery>) -> Replied<Shown<Page<License>>> {
+    let wanted = Wanted::new(query.limit, query.after.as_deref())?;
+    let mut check = Check::default();
+    let mut text = |name: &str, text: Option<String>| text.map(|text| check.short(name, &text));
+    let license_key = text("license_key", query.license_key);
+    let (owner_email, owner_name) = (text("owner_email", query.owner_email), text("owner_name", query.owner_name));
+    check.end()?;
+    let filter = LicenseFilter { product: query.product, status: query.status.map(Status::from), owner_email, owner_name };
+    let rows = call.app.ledger.list_licenses(&filter, license_key.as_deref(), wanted.after, wanted.rows()).await?;
+    Ok(Shown(wanted.page(rows, |row| row.license.number, License::new)))
+}
+
+pub(super) async fn found(call: &AdminCall) -> Replied<LicenseRow> {
+    call.app.ledger.license(call.number("license")?).await?.ok_or_else(|| Problem::not_found("license"))
+}
+
+async fn activation_page(call: &AdminCall, row: &LicenseRow, wanted: Wanted) -> Replied<Page<Activation>> {
+    let rows = call.app.ledger.list_activations(row.license.number, wanted.after, wanted.rows()).await?;
+    Ok(wanted.page(rows, |row| row.activation.number, |activation| Activation::new(activation, &row.license)))
+}
+
+pub const SHOW: Doc = Doc::new("A license, with its meta entries and activations");
+
+pub async fn show(call: AdminCall, (): ()) -> Replied<Shown<LicenseDetail>> {
+    let row = found(&call).await?;
+    let activations = activation_page(&call, &row, Listing::default().wanted()?).await?;
+    let meta = call.app.ledger.license_meta(row.license.number).await?.into_iter();
+    let meta = meta.map(|row| MetaEntry { key: row.meta.key, value: row.meta.value }).collect();
+    Ok(Shown(LicenseDetail { license: License::new(row), meta, activations }))
+}
+
+pub const ACTIVATIONS: Doc = Doc::new("The activations of a license").details("In ascending number, those that have ended too.");
+
+pub async fn activations(call: AdminCall, Query(query): Query<Listing>) -> Replied<Shown<Page<Activation>>> {
+    let wanted = query.wanted()?;
+    let row = found(&call).await?;
+    Ok(Shown(activation_page(&call, &row, wanted).await?))
+}

@@ -1,0 +1,131 @@
+//! The administration under `/admin/v1`: JSON in and out, problem details where it refuses, pages with cursors. One file per
+//! resource; a handler takes an [`AdminCall`] and what it asked for ([`Input`]), and gives a [`Reply`].
+
+pub mod api_keys;
+pub mod block_list;
+mod check;
+mod cursor;
+mod input;
+pub mod licenses;
+mod problem;
+pub mod products;
+
+use std::sync::Arc;
+
+use axum::http::{HeaderMap, header};
+use keyledger_events::values::short_text;
+
+use super::{
+    body,
+    codes::Code,
+    endpoint::Arrived,
+    envelope::Answer,
+    extract::{bearer, idempotency_key},
+    operation::Operation,
+};
+use crate::{
+    app::App,
+    ledger::{Actor, Command, Idempotency, Origin, Outcome, Request as LedgerRequest},
+};
+
+pub use check::Check;
+pub use cursor::{Listing, Wanted};
+pub use input::{Created, Described, Done, Input, InputPlace, Json, Page, Query, Reply, Shown};
+pub use problem::{Kind, Problem, ProblemBody};
+
+/// What a handler of the administration ends with.
+pub type Replied<T> = Result<T, Problem>;
+
+/// Header in which an operator says why, for the history.
+pub const REASON: &str = "x-reason";
+
+/// The capability that reads alone.
+#[must_use]
+pub fn to_read(capability: &str) -> String {
+    format!("{capability}:read")
+}
+
+/// One permitted call of the administration.
+pub struct AdminCall {
+    pub app: Arc<App>,
+    pub api_key: i64,
+    origin: Origin,
+    path: Vec<(String, String)>,
+    idempotency: Option<Idempotency>,
+}
+
+impl AdminCall {
+    /// Checks who asks, then reads what is asked.
+    ///
+    /// # Errors
+    /// The problem with a request that isn't permitted or can't be read.
+    pub async fn receive<I: Input>(arrived: Arrived, operation: &Operation) -> Replied<(Self, I)> {
+        let Arrived { app, request, request_id, client_ip, path } = arrived;
+        let (head, body) = request.into_parts();
+        let permitted = async {
+            let presented = head.headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()).and_then(bearer);
+            let capability = operation.capability();
+            let reading = to_read(capability);
+            let capabilities = if operation.is_get() { vec![capability, reading.as_str()] } else { vec![capability] };
+            let api_key = app.access.check_key_for(presented, &capabilities, client_ip, app.clock.now()).await?;
+            if let Some(wait_s) = app.limits.key_over(api_key) {
+                return Err(Problem::from(Answer::too_many_requests(wait_s)));
+            }
+            if app.access.blocked_by(client_ip, None).await?.is_some() {
+                return Err(Problem::from(Answer::new(Code::AccessDenied)));
+            }
+            Ok(api_key)
+        };
+        let api_key = match permitted.await {
+            Ok(api_key) => api_key,
+            Err(problem) => {
+                body::discard(body, &head.headers).await;
+                return Err(problem);
+            }
+        };
+        let reason = reason(&head.headers)?;
+        let key = if operation.is_get() { None } else { idempotency_key(&head.headers)?.map(<[u8]>::to_vec) };
+        let (input, compared) = I::read(&head, body, operation.body_max).await?;
+        let idempotency = key.map(|key| {
+            let (method, path) = (operation.verb.as_str().as_bytes(), head.uri.path().as_bytes());
+            Idempotency {
+                id: app.ledger.vault().request_hash(&[&api_key.to_be_bytes(), method, path, &key]),
+                parameters: app.ledger.vault().request_hash(&[&compared]),
+            }
+        });
+        let origin = Origin {
+            actor: Actor::ApiKey(api_key),
+            request_id,
+            client_ip: Some(client_ip),
+            operation: Some(operation.capability()),
+            operator: None,
+            reason,
+        };
+        Ok((Self { app, api_key, origin, path, idempotency }, input))
+    }
+
+    /// A number that the path names; what is no number names nothing.
+    ///
+    /// # Errors
+    /// When it is none.
+    pub fn number(&self, name: &'static str) -> Replied<i64> {
+        let text = self.path.iter().find(|(known, _)| known == name).map_or("", |(_, value)| value.as_str());
+        let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+        text.parse().ok().filter(|_| digits).ok_or_else(|| Problem::not_found(name))
+    }
+
+    /// Executes the call's command durably.
+    ///
+    /// # Errors
+    /// Why there is no outcome.
+    pub async fn execute(&self, command: Command) -> Replied<Outcome> {
+        let request = LedgerRequest { command, origin: self.origin.clone(), idempotency: self.idempotency.clone() };
+        Ok(self.app.ledger.execute(request).await?)
+    }
+}
+
+fn reason(headers: &HeaderMap) -> Replied<Option<String>> {
+    let Some(value) = headers.get(REASON) else { return Ok(None) };
+    let text = std::str::from_utf8(value.as_bytes()).map_err(|_| Problem::new(Kind::BadRequest, "X-Reason must be UTF-8."))?;
+    short_text(text).map(|text| Some(text.to_owned())).map_err(|error| Problem::new(Kind::BadRequest, format!("X-Reason {error}.")))
+}
