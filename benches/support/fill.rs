@@ -127,7 +127,7 @@ where
 pub async fn product(ledger: &Ledger) -> Result<i64> {
     ledger.bootstrap_api_key(API_KEY).await?;
     let vault = Arc::clone(ledger.vault());
-    let key_pair = tokio::task::spawn_blocking(move || signer::generate(&vault)).await??;
+    let key_pair = tokio::task::spawn_blocking(move || signer::generate(&vault, signer::Bits::default())).await??;
     let fields = ProductFields { name: "Benchmark".to_owned(), description: "Filled by a benchmark".to_owned(), ..ProductFields::default() };
     match execute(ledger, Command::CreateProduct { fields, key_pair: Some(key_pair) }).await?.result {
         CommandResult::ProductCreated { product } => Ok(product),

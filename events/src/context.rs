@@ -14,11 +14,12 @@ pub struct Numbers {
     pub api_key: i64,
     pub block: i64,
     pub key_pair: i64,
+    pub telemetry: i64,
 }
 
 impl Default for Numbers {
     fn default() -> Self {
-        Self { license: 1, activation: 1, license_meta: 1, product: 1, product_meta: 1, owner: 1, api_key: 1, block: 1, key_pair: 1 }
+        Self { license: 1, activation: 1, license_meta: 1, product: 1, product_meta: 1, owner: 1, api_key: 1, block: 1, key_pair: 1, telemetry: 1 }
     }
 }
 

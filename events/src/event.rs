@@ -11,6 +11,8 @@ use crate::{
     ledger::{Ledger, LedgerEvent},
     license::{LicenseAggregate, LicenseEvent},
     product::{ProductAggregate, ProductEvent},
+    settings::{Settings, SettingsEvent},
+    telemetry::{Telemetry, TelemetryEvent},
 };
 
 /// An event of any aggregate.
@@ -22,6 +24,8 @@ pub enum Event {
     Block(BlockEvent),
     Product(ProductEvent),
     License(LicenseEvent),
+    Settings(SettingsEvent),
+    Telemetry(TelemetryEvent),
 }
 
 /// Why a stored event could not be read.
@@ -66,6 +70,8 @@ impl Event {
             ApiKey::TYPE => Self::ApiKey(read(event_type, event_version, payload)?),
             Block::TYPE => Self::Block(read(event_type, event_version, payload)?),
             KeyPair::TYPE => Self::KeyPair(read(event_type, event_version, payload)?),
+            Telemetry::TYPE => Self::Telemetry(read(event_type, event_version, payload)?),
+            Settings::TYPE => Self::Settings(read(event_type, event_version, payload)?),
             Ledger::TYPE => Self::Ledger(read(event_type, event_version, payload)?),
             other => return Err(DecodeError::AggregateType(other.to_owned())),
         })
@@ -80,6 +86,8 @@ impl Event {
             Self::Block(_) => Block::TYPE,
             Self::Product(_) => ProductAggregate::TYPE,
             Self::License(_) => LicenseAggregate::TYPE,
+            Self::Settings(_) => Settings::TYPE,
+            Self::Telemetry(_) => Telemetry::TYPE,
         }
     }
 
@@ -92,6 +100,8 @@ impl Event {
             Self::Block(event) => event.name(),
             Self::Product(event) => event.name(),
             Self::License(event) => event.name(),
+            Self::Settings(event) => event.name(),
+            Self::Telemetry(event) => event.name(),
         }
     }
 
@@ -104,6 +114,8 @@ impl Event {
             Self::Block(event) => event.version(),
             Self::Product(event) => event.version(),
             Self::License(event) => event.version(),
+            Self::Settings(event) => event.version(),
+            Self::Telemetry(event) => event.version(),
         }
     }
 
@@ -120,6 +132,8 @@ impl Event {
             Self::Block(event) => json(event),
             Self::Product(event) => json(event),
             Self::License(event) => json(event),
+            Self::Settings(event) => json(event),
+            Self::Telemetry(event) => json(event),
         }
     }
 
@@ -132,6 +146,8 @@ impl Event {
             Self::Block(event) => Some(event.personal()),
             Self::Product(event) => Some(event.personal()),
             Self::License(event) => Some(event.personal()),
+            Self::Settings(event) => Some(event.personal()),
+            Self::Telemetry(event) => Some(event.personal()),
         }
     }
 
@@ -143,6 +159,8 @@ impl Event {
             Self::Block(event) => Some(event.personal_mut()),
             Self::Product(event) => Some(event.personal_mut()),
             Self::License(event) => Some(event.personal_mut()),
+            Self::Settings(event) => Some(event.personal_mut()),
+            Self::Telemetry(event) => Some(event.personal_mut()),
         }
     }
 }

@@ -14,6 +14,8 @@ pub mod ledger;
 pub mod license;
 pub mod personal;
 pub mod product;
+pub mod settings;
+pub mod telemetry;
 mod time;
 pub mod upcast;
 pub mod values;

@@ -94,6 +94,62 @@ short_text_type!(
     MetaKey
 );
 
+/// Longest slug, in characters.
+pub const SLUG_CHARS_MAX: usize = 100;
+/// Longest slug made of a name: room is left for a number behind it.
+const SLUG_OF_NAME_CHARS_MAX: usize = 60;
+
+/// A product's name in addresses: groups of small letters and digits (ASCII), with one hyphen between two groups.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Slug(String);
+
+impl Slug {
+    /// `None` where the text is no slug.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let text = text.trim();
+        let is_group = |group: &str| !group.is_empty() && group.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
+        (text.len() <= SLUG_CHARS_MAX && text.split('-').all(is_group)).then(|| Self(text.to_owned()))
+    }
+
+    /// The slug that a name becomes: letters of other scripts are written in Latin ones, everything between is a hyphen.
+    #[must_use]
+    pub fn of_name(name: &str) -> Self {
+        let mut slug = String::new();
+        let latin = name.chars().map(|character| deunicode::deunicode_char(character).unwrap_or(" "));
+        for letter in latin.flat_map(str::chars) {
+            if slug.len() >= SLUG_OF_NAME_CHARS_MAX {
+                break;
+            }
+            match letter.to_ascii_lowercase() {
+                letter if letter.is_ascii_alphanumeric() => slug.push(letter),
+                '\'' => {}
+                _ if slug.is_empty() || slug.ends_with('-') => {}
+                _ => slug.push('-'),
+            }
+        }
+        slug.truncate(slug.trim_end_matches('-').len());
+        Self(if slug.is_empty() { "product".to_owned() } else { slug })
+    }
+
+    /// With a number behind it.
+    #[must_use]
+    pub fn with_number(&self, number: i64) -> Self {
+        Self(format!("{}-{number}", self.0))
+    }
+
+    /// With the number of its own product behind two hyphens, which no other slug has.
+    #[must_use]
+    pub fn with_own_number(&self, product: i64) -> Self {
+        Self(format!("{}--{product}", self.0))
+    }
+
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
 impl fmt::Debug for LicenseKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "LicenseKey({}…)", self.0.chars().take(4).collect::<String>())
@@ -139,6 +195,34 @@ mod tests {
     fn debug_output_gives_no_key_away() {
         assert_eq!(format!("{:?}", LicenseKey::parse("ABCD-SECRET").unwrap()), "LicenseKey(ABCD…)");
         assert_eq!(format!("{:?}", Identifier::parse("jane.example").unwrap()), "Identifier(…)");
+    }
+
+    #[test]
+    fn a_slug_is_groups_of_letters_and_digits() {
+        for good in ["doors", "doors-2", "3d", "a-b-c", &"x".repeat(100)] {
+            assert_eq!(Slug::parse(good).unwrap().as_str(), good);
+        }
+        for bad in ["", "-", "a--b", "-a", "a-", "Doors", "a_b", "größe", "a b", "a/b", &"x".repeat(101)] {
+            assert_eq!(Slug::parse(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_name_becomes_a_slug() {
+        let cases = [
+            ("Doors 98 (Second Edition)", "doors-98-second-edition"),
+            ("Größe/Ω", "grosse-o"),
+            ("  --Jane's  Tool-- ", "janes-tool"),
+            ("北京", "bei-jing"),
+            ("!?", "product"),
+        ];
+        for (name, slug) in cases {
+            assert_eq!(Slug::of_name(name).as_str(), slug, "{name}");
+            assert!(Slug::parse(slug).is_some());
+        }
+        let long = Slug::of_name(&"x y ".repeat(80));
+        assert!(long.as_str().len() <= 60 && Slug::parse(long.with_number(i64::MAX).as_str()).is_some());
+        assert_eq!(Slug::parse(long.with_own_number(17).as_str()), None, "nobody can choose it");
     }
 
     #[test]

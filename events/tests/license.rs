@@ -15,7 +15,7 @@ const NOW: Timestamp = Timestamp(1_700_000_000_000_000);
 type Framework = TestFramework<LicenseAggregate>;
 
 fn services() -> LicenseServices {
-    LicenseServices { context: Context { now: NOW, next: Numbers::default() }, product_active: true }
+    LicenseServices { context: Context { now: NOW, next: Numbers::default() }, product_active: true, key_taken: false }
 }
 
 fn framework() -> Framework {
@@ -128,7 +128,7 @@ fn limit_zero_is_unlimited() {
     let mut given = vec![created(Status::Assigned, 0)];
     given.extend((1..=50).map(|n| activated(n, &format!("{n}.example"), n)));
     let next = Context { next: Numbers { activation: 51, ..Numbers::default() }, ..services().context };
-    Framework::with(LicenseServices { context: next, product_active: true })
+    Framework::with(LicenseServices { context: next, ..services() })
         .given(given)
         .when(activate("another.example"))
         .then_expect_events(vec![activated(51, "another.example", 51)]);
@@ -138,10 +138,11 @@ fn limit_zero_is_unlimited() {
 fn an_identifier_that_comes_back_keeps_its_number() {
     let given = vec![created(Status::Assigned, 1), activated(1, "a.example", 1), deactivated(1, 0)];
     let next = Context { next: Numbers { activation: 2, ..Numbers::default() }, ..services().context };
-    Framework::with(LicenseServices { context: next, product_active: true })
-        .given(given)
-        .when(activate("a.example"))
-        .then_expect_events(vec![activated(1, "a.example", 1)]);
+    Framework::with(LicenseServices { context: next, ..services() }).given(given).when(activate("a.example")).then_expect_events(vec![activated(
+        1,
+        "a.example",
+        1,
+    )]);
 }
 
 #[test]
@@ -324,4 +325,31 @@ fn a_querys_refusal_is_recorded_only_while_it_is_true() {
     assert_eq!(record(&assigned, AccessRefusal::LicenseBlocked), 0, "unblocked meanwhile");
     assert_eq!(record(&assigned, AccessRefusal::LicenseExpired), 0);
     assert_eq!(record(&assigned, AccessRefusal::BlockListed), 1);
+}
+
+#[test]
+fn a_key_is_replaced_by_one_that_no_other_license_has() {
+    let replace = |key: &str| LicenseCommand::ReplaceKey { key: LicenseKey::parse(key).unwrap() };
+    let given = || vec![created(Status::Blocked, 1)];
+    let old = "KEY-1".to_owned();
+    let replaced = LicenseEvent::LicenseKeyReplaced(LicenseKeyReplaced {
+        from: old.clone(),
+        key: "NEW-1".into(),
+        license: 1,
+        personal: Personal::None,
+        product: 7,
+        replaced_at: NOW,
+    });
+    framework().given(given()).when(replace("NEW-1")).then_expect_events(vec![replaced.clone()]);
+    framework().given([given(), vec![replaced.clone()]].concat()).when(replace("NEW-1")).then_expect_events(vec![]);
+    framework().given(given()).when(replace(&old)).then_expect_events(vec![]);
+    framework().given_no_previous_events().when(replace("NEW-1")).then_expect_error(LicenseError::Unknown);
+    Framework::with(LicenseServices { key_taken: true, ..services() })
+        .given(given())
+        .when(replace("NEW-1"))
+        .then_expect_error(LicenseError::KeyTaken);
+    let mut aggregate = LicenseAggregate::default();
+    [given(), vec![replaced]].concat().into_iter().for_each(|event| cqrs_es::Aggregate::apply(&mut aggregate, event));
+    let license = aggregate.license.unwrap();
+    assert_eq!((license.key.as_str(), license.key_replaced_at), ("NEW-1", Some(NOW)));
 }

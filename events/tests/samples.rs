@@ -6,7 +6,9 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use keyledger_events::{Event, Personal, Sealed, SubjectKind, Timestamp, api_key::*, block::*, key_pair::*, ledger::*, license::*, product::*};
+use keyledger_events::{
+    Event, Personal, Sealed, SubjectKind, Timestamp, api_key::*, block::*, key_pair::*, ledger::*, license::*, product::*, settings::*, telemetry::*,
+};
 use uuid::Uuid;
 
 fn sealed() -> Personal {
@@ -63,6 +65,14 @@ fn all() -> Vec<Event> {
         LicenseEvent::LicenseMetaCreated(meta()),
         LicenseEvent::LicenseMetaUpdated(meta()),
         LicenseEvent::LicenseMetaDeleted(LicenseMetaDeleted { key: "colour".into(), license: 1, meta: 3, personal: sealed(), product: 2 }),
+        LicenseEvent::LicenseKeyReplaced(LicenseKeyReplaced {
+            from: "3a343c8a-38fe-4b6e-ad77-2222222".into(),
+            key: "3a343c8a-38fe-4b6e-ad77-3333333".into(),
+            license: 1,
+            personal: sealed(),
+            product: 2,
+            replaced_at: at,
+        }),
         LicenseEvent::LicenseDeleted(status()),
     ];
     let product = [
@@ -92,6 +102,9 @@ fn all() -> Vec<Event> {
         ProductEvent::ProductMetaCreated(product_meta()),
         ProductEvent::ProductMetaUpdated(product_meta()),
         ProductEvent::ProductMetaDeleted(ProductMetaDeleted { key: "colour".into(), meta: 3, personal: sealed(), product: 2 }),
+        ProductEvent::ProductSlugSet(ProductSlugSet { personal: sealed(), product: 2, slug: "doors-2".into() }),
+        ProductEvent::ProductSwitchesChanged(ProductSwitchesChanged { api_download: false, changelog: true, personal: sealed(), product: 2 }),
+        ProductEvent::ProductKeyPairChanged(ProductKeyPairChanged { from: None, personal: sealed(), product: 2, to: 3 }),
         ProductEvent::ProductDeleted(ProductDeleted { personal: sealed(), product: 2 }),
     ];
     let api_key = [
@@ -116,13 +129,28 @@ fn all() -> Vec<Event> {
         product: Some(2),
         public_key: "-----BEGIN PUBLIC KEY-----\nMIIB\n-----END PUBLIC KEY-----\n".into(),
     });
+    let retired = KeyPairEvent::KeyPairRetired(KeyPairRetired { key_pair: 2, product: Some(2) });
+    let settings = SettingsEvent::SettingsChanged(SettingsChanged { changelog: false, personal: sealed() });
+    let telemetry = TelemetryEvent::TelemetryRecorded(TelemetryRecorded {
+        data_group: Some("test_group".into()),
+        data_type: Some("numeric-single-value".into()),
+        is_correct_format: true,
+        license: Some(1),
+        personal: sealed(),
+        product: Some(2),
+        product_exists: true,
+        product_version: Some("5.2.5".into()),
+        product_version_exists: false,
+        telemetry: 1,
+    });
     let ledger = LedgerEvent::LedgerCreated(LedgerCreated { format: "keyledger/1".into(), ledger_id: Uuid::from_u128(7) });
     let mut events: Vec<Event> = Vec::new();
     events.extend(license.map(Event::License));
     events.extend(product.map(Event::Product));
     events.extend(api_key.map(Event::ApiKey));
     events.extend(block.map(Event::Block));
-    events.extend([Event::KeyPair(key_pair), Event::Ledger(ledger)]);
+    events.extend([Event::KeyPair(key_pair), Event::KeyPair(retired), Event::Ledger(ledger)]);
+    events.extend([Event::Settings(settings), Event::Telemetry(telemetry)]);
     events
 }
 
@@ -181,7 +209,16 @@ fn every_sample_decodes() {
 #[test]
 fn every_event_type_is_among_the_samples() {
     // The enums list their variants in `domain_event!`; the source is the list that can't be forgotten.
-    let sources = ["license/event.rs", "product/event.rs", "api_key/mod.rs", "block/mod.rs", "key_pair/mod.rs", "ledger/mod.rs"];
+    let sources = [
+        "license/event.rs",
+        "product/event.rs",
+        "api_key/mod.rs",
+        "block/mod.rs",
+        "key_pair/mod.rs",
+        "ledger/mod.rs",
+        "settings/mod.rs",
+        "telemetry/mod.rs",
+    ];
     let mut declared = BTreeSet::new();
     for source in sources {
         let text = std::fs::read_to_string(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("src").join(source)).unwrap();

@@ -13,6 +13,7 @@ CREATE TABLE counters (
     next_api_key bigint NOT NULL,
     next_block bigint NOT NULL,
     next_key_pair bigint NOT NULL,
+    next_telemetry bigint NOT NULL,
     access_changes bigint NOT NULL
 ) WITH (fillfactor = 10);
 
@@ -23,7 +24,8 @@ CREATE TABLE key_pair (
     product bigint,
     algorithm text COLLATE "C" NOT NULL,
     public_key text COLLATE "C" NOT NULL,
-    created_at timestamptz NOT NULL
+    created_at timestamptz NOT NULL,
+    retired_at timestamptz
 );
 
 CREATE TABLE api_key (
@@ -60,6 +62,9 @@ CREATE TABLE product (
     require_non_expired boolean NOT NULL,
     status text COLLATE "C" NOT NULL,
     key_pair bigint,
+    slug text COLLATE "C",
+    changelog boolean NOT NULL,
+    api_download boolean NOT NULL,
     deleted boolean NOT NULL,
     created_at timestamptz NOT NULL,
     updated_at timestamptz NOT NULL
@@ -87,6 +92,7 @@ CREATE TABLE license (
     id uuid NOT NULL,
     sequence bigint NOT NULL,
     license_key text COLLATE "C" NOT NULL,
+    key_replaced_at timestamptz,
     product bigint NOT NULL,
     status text COLLATE "C" NOT NULL,
     activation_limit bigint NOT NULL,
@@ -124,6 +130,35 @@ CREATE TABLE license_meta (
     updated_at timestamptz NOT NULL
 );
 
+CREATE TABLE settings (
+    number bigint PRIMARY KEY,
+    id uuid NOT NULL,
+    sequence bigint NOT NULL,
+    changelog boolean NOT NULL,
+    updated_at timestamptz NOT NULL
+);
+
+CREATE TABLE telemetry (
+    number bigint PRIMARY KEY,
+    id uuid NOT NULL,
+    sequence bigint NOT NULL,
+    license bigint,
+    user_identifier text COLLATE "C",
+    license_key text COLLATE "C",
+    activation_identifier text COLLATE "C",
+    product bigint,
+    product_version text COLLATE "C",
+    data_type text COLLATE "C",
+    data_group text COLLATE "C",
+    data text COLLATE "C",
+    is_correct_format boolean NOT NULL,
+    license_key_exists boolean NOT NULL,
+    product_exists boolean NOT NULL,
+    product_version_exists boolean NOT NULL,
+    has_red_flags boolean NOT NULL,
+    created_at timestamptz NOT NULL
+);
+
 -- indexes: made last by a rebuild, once the rows are there
 
 CREATE UNIQUE INDEX license_by_key ON license (license_key) WHERE NOT deleted;
@@ -135,4 +170,8 @@ CREATE UNIQUE INDEX activation_by_identifier ON activation (license, identifier)
 CREATE UNIQUE INDEX license_meta_by_key ON license_meta (license, meta_key);
 CREATE UNIQUE INDEX product_meta_by_key ON product_meta (product, meta_key);
 CREATE UNIQUE INDEX block_by_value ON block (kind, value);
+CREATE UNIQUE INDEX product_by_id ON product (id);
+CREATE UNIQUE INDEX product_by_slug ON product (slug) WHERE NOT deleted;
+CREATE INDEX product_by_external_reference ON product (external_reference) WHERE external_reference <> '';
+CREATE INDEX telemetry_by_group ON telemetry (data_group, data_type, number);
 CREATE INDEX key_pair_by_product ON key_pair (product);

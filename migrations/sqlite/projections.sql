@@ -13,6 +13,7 @@ CREATE TABLE counters{suffix} (
     next_api_key INTEGER NOT NULL,
     next_block INTEGER NOT NULL,
     next_key_pair INTEGER NOT NULL,
+    next_telemetry INTEGER NOT NULL,
     access_changes INTEGER NOT NULL
 ) STRICT;
 
@@ -23,7 +24,8 @@ CREATE TABLE key_pair{suffix} (
     product INTEGER,
     algorithm TEXT NOT NULL,
     public_key TEXT NOT NULL,
-    created_at INTEGER NOT NULL
+    created_at INTEGER NOT NULL,
+    retired_at INTEGER
 ) STRICT;
 
 CREATE TABLE api_key{suffix} (
@@ -60,6 +62,9 @@ CREATE TABLE product{suffix} (
     require_non_expired INTEGER NOT NULL,
     status TEXT NOT NULL,
     key_pair INTEGER,
+    slug TEXT,
+    changelog INTEGER NOT NULL,
+    api_download INTEGER NOT NULL,
     deleted INTEGER NOT NULL,
     created_at INTEGER NOT NULL,
     updated_at INTEGER NOT NULL
@@ -87,6 +92,7 @@ CREATE TABLE license{suffix} (
     id BLOB NOT NULL,
     sequence INTEGER NOT NULL,
     license_key TEXT NOT NULL,
+    key_replaced_at INTEGER,
     product INTEGER NOT NULL,
     status TEXT NOT NULL,
     activation_limit INTEGER NOT NULL,
@@ -124,6 +130,35 @@ CREATE TABLE license_meta{suffix} (
     updated_at INTEGER NOT NULL
 ) STRICT;
 
+CREATE TABLE settings{suffix} (
+    number INTEGER PRIMARY KEY,
+    id BLOB NOT NULL,
+    sequence INTEGER NOT NULL,
+    changelog INTEGER NOT NULL,
+    updated_at INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE telemetry{suffix} (
+    number INTEGER PRIMARY KEY,
+    id BLOB NOT NULL,
+    sequence INTEGER NOT NULL,
+    license INTEGER,
+    user_identifier TEXT,
+    license_key TEXT,
+    activation_identifier TEXT,
+    product INTEGER,
+    product_version TEXT,
+    data_type TEXT,
+    data_group TEXT,
+    data TEXT,
+    is_correct_format INTEGER NOT NULL,
+    license_key_exists INTEGER NOT NULL,
+    product_exists INTEGER NOT NULL,
+    product_version_exists INTEGER NOT NULL,
+    has_red_flags INTEGER NOT NULL,
+    created_at INTEGER NOT NULL
+) STRICT;
+
 -- indexes: made last by a rebuild, once the rows are there
 
 CREATE UNIQUE INDEX license_by_key{generation} ON license{suffix} (license_key) WHERE NOT deleted;
@@ -135,4 +170,8 @@ CREATE UNIQUE INDEX activation_by_identifier{generation} ON activation{suffix} (
 CREATE UNIQUE INDEX license_meta_by_key{generation} ON license_meta{suffix} (license, meta_key);
 CREATE UNIQUE INDEX product_meta_by_key{generation} ON product_meta{suffix} (product, meta_key);
 CREATE UNIQUE INDEX block_by_value{generation} ON block{suffix} (kind, value);
+CREATE UNIQUE INDEX product_by_id{generation} ON product{suffix} (id);
+CREATE UNIQUE INDEX product_by_slug{generation} ON product{suffix} (slug) WHERE NOT deleted;
+CREATE INDEX product_by_external_reference{generation} ON product{suffix} (external_reference) WHERE external_reference <> '';
+CREATE INDEX telemetry_by_group{generation} ON telemetry{suffix} (data_group, data_type, number);
 CREATE INDEX key_pair_by_product{generation} ON key_pair{suffix} (product);

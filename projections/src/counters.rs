@@ -23,6 +23,7 @@ impl CountersRow {
         Column { name: "next_api_key", ty: Type::Int },
         Column { name: "next_block", ty: Type::Int },
         Column { name: "next_key_pair", ty: Type::Int },
+        Column { name: "next_telemetry", ty: Type::Int },
         Column { name: "access_changes", ty: Type::Int },
     ];
 
@@ -45,6 +46,7 @@ impl CountersRow {
             next.api_key.into(),
             next.block.into(),
             next.key_pair.into(),
+            next.telemetry.into(),
             self.access_changes.into(),
         ]
     }
@@ -63,6 +65,7 @@ impl CountersRow {
             api_key: values.int()?,
             block: values.int()?,
             key_pair: values.int()?,
+            telemetry: values.int()?,
         };
         Ok(Self { next, access_changes: values.int()? })
     }
@@ -76,7 +79,8 @@ impl CountersRow {
         let mut row = row.unwrap_or_default();
         let next = &mut row.next;
         match &recorded.event {
-            Event::Ledger(_) => {}
+            Event::Ledger(_) | Event::KeyPair(keyledger_events::key_pair::KeyPairEvent::KeyPairRetired(_)) | Event::Settings(_) => {}
+            Event::Telemetry(keyledger_events::telemetry::TelemetryEvent::TelemetryRecorded(event)) => used(&mut next.telemetry, event.telemetry),
             Event::KeyPair(keyledger_events::key_pair::KeyPairEvent::KeyPairCreated(event)) => used(&mut next.key_pair, event.key_pair),
             Event::ApiKey(event) => {
                 row.access_changes += 1;
@@ -96,6 +100,9 @@ impl CountersRow {
                 ProductEvent::ProductUpdated(_)
                 | ProductEvent::ProductMetaUpdated(_)
                 | ProductEvent::ProductMetaDeleted(_)
+                | ProductEvent::ProductSlugSet(_)
+                | ProductEvent::ProductSwitchesChanged(_)
+                | ProductEvent::ProductKeyPairChanged(_)
                 | ProductEvent::ProductDeleted(_) => {}
             },
             Event::License(event) => {
@@ -128,6 +135,7 @@ impl CountersRow {
                     | LicenseEvent::AccessRefused(_)
                     | LicenseEvent::LicenseMetaUpdated(_)
                     | LicenseEvent::LicenseMetaDeleted(_)
+                    | LicenseEvent::LicenseKeyReplaced(_)
                     | LicenseEvent::LicenseDeleted(_) => None,
                 }
                 .into_iter()

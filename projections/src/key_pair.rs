@@ -14,6 +14,7 @@ pub struct KeyPairRow {
     pub id: Uuid,
     pub sequence: i64,
     pub created_at: Timestamp,
+    pub retired_at: Option<Timestamp>,
 }
 
 impl KeyPairRow {
@@ -25,6 +26,7 @@ impl KeyPairRow {
         Column { name: "algorithm", ty: Type::Text },
         Column { name: "public_key", ty: Type::Text },
         Column { name: "created_at", ty: Type::Time },
+        Column { name: "retired_at", ty: Type::Time },
     ];
 
     #[must_use]
@@ -43,6 +45,7 @@ impl KeyPairRow {
             pair.algorithm.as_str().into(),
             pair.public_key.as_str().into(),
             self.created_at.into(),
+            self.retired_at.into(),
         ]
     }
 
@@ -52,8 +55,10 @@ impl KeyPairRow {
         let number = values.int()?;
         let id = values.uuid()?;
         let sequence = values.int()?;
-        let key_pair = KeyPair { number, product: values.maybe_int()?, algorithm: values.text()?, public_key: values.text()? };
-        Ok(Self { key_pair, id, sequence, created_at: values.time()? })
+        let mut key_pair = KeyPair { number, product: values.maybe_int()?, algorithm: values.text()?, public_key: values.text()?, retired: false };
+        let (created_at, retired_at) = (values.time()?, values.maybe_time()?);
+        key_pair.retired = retired_at.is_some();
+        Ok(Self { key_pair, id, sequence, created_at, retired_at })
     }
 
     /// # Errors
@@ -61,8 +66,10 @@ impl KeyPairRow {
     pub fn fold(number: i64, row: Option<Self>, recorded: &Recorded) -> Result<Option<Self>, FoldError> {
         let Event::KeyPair(event) = &recorded.event else { return Ok(row) };
         check_sequence(row.as_ref().map(|row| row.sequence), recorded)?;
-        let (state, created_at) = row.map_or((None, recorded.recorded_at), |row| (Some(row.key_pair), row.created_at));
+        let at = recorded.recorded_at;
+        let (state, created_at, retired_at) = row.map_or((None, at, None), |row| (Some(row.key_pair), row.created_at, row.retired_at));
         let key_pair = require(KeyPair::fold(state, event), Table::KeyPair, number, recorded)?;
-        Ok(Some(Self { key_pair, id: recorded.aggregate_id, sequence: recorded.sequence, created_at }))
+        let retired_at = retired_at.or(key_pair.retired.then_some(at));
+        Ok(Some(Self { key_pair, id: recorded.aggregate_id, sequence: recorded.sequence, created_at, retired_at }))
     }
 }

@@ -14,6 +14,8 @@ mod product;
 mod product_meta;
 pub mod registry;
 mod row;
+mod settings;
+mod telemetry;
 
 pub use activation::ActivationRow;
 pub use api_key::ApiKeyRow;
@@ -27,3 +29,5 @@ pub use product::ProductRow;
 pub use product_meta::ProductMetaRow;
 pub use registry::{Row, RowKey, Table, fold, touches};
 pub use row::{Column, ColumnType, FoldError, ReadError, Value, Values};
+pub use settings::SettingsRow;
+pub use telemetry::TelemetryRow;

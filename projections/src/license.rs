@@ -28,6 +28,7 @@ impl LicenseRow {
         Column { name: "id", ty: Type::Uuid },
         Column { name: "sequence", ty: Type::Int },
         Column { name: "license_key", ty: Type::Text },
+        Column { name: "key_replaced_at", ty: Type::Time },
         Column { name: "product", ty: Type::Int },
         Column { name: "status", ty: Type::Text },
         Column { name: "activation_limit", ty: Type::Int },
@@ -58,6 +59,7 @@ impl LicenseRow {
             self.id.into(),
             self.sequence.into(),
             license.key.as_str().into(),
+            license.key_replaced_at.into(),
             license.product.into(),
             license.status.as_str().into(),
             license.activation_limit.into(),
@@ -85,6 +87,7 @@ impl LicenseRow {
         let license = License {
             number,
             key: values.text()?,
+            key_replaced_at: values.maybe_time()?,
             product: values.int()?,
             status: values.named("a status", Status::parse)?,
             activation_limit: values.int()?,
@@ -123,6 +126,7 @@ impl LicenseRow {
             | LicenseEvent::ValidityChanged(_)
             | LicenseEvent::AssignedAtChanged(_)
             | LicenseEvent::LicenseProductChanged(_)
+            | LicenseEvent::LicenseKeyReplaced(_)
             | LicenseEvent::LicenseDeleted(_) => at,
             LicenseEvent::LicenseActivated(_)
             | LicenseEvent::LicenseDeactivated(_)

@@ -89,7 +89,8 @@ impl LicenseCountRow {
             | LicenseEvent::AccessRefused(_)
             | LicenseEvent::LicenseMetaCreated(_)
             | LicenseEvent::LicenseMetaUpdated(_)
-            | LicenseEvent::LicenseMetaDeleted(_) => {}
+            | LicenseEvent::LicenseMetaDeleted(_)
+            | LicenseEvent::LicenseKeyReplaced(_) => {}
         }
         Ok(Some(row))
     }

@@ -33,6 +33,9 @@ impl ProductRow {
         Column { name: "require_non_expired", ty: Type::Bool },
         Column { name: "status", ty: Type::Text },
         Column { name: "key_pair", ty: Type::Int },
+        Column { name: "slug", ty: Type::Text },
+        Column { name: "changelog", ty: Type::Bool },
+        Column { name: "api_download", ty: Type::Bool },
         Column { name: "deleted", ty: Type::Bool },
         Column { name: "created_at", ty: Type::Time },
         Column { name: "updated_at", ty: Type::Time },
@@ -58,6 +61,9 @@ impl ProductRow {
             product.require_non_expired.into(),
             product.status.as_str().into(),
             product.key_pair.into(),
+            product.slug.as_deref().into(),
+            product.changelog.into(),
+            product.api_download.into(),
             product.deleted.into(),
             self.created_at.into(),
             self.updated_at.into(),
@@ -80,6 +86,9 @@ impl ProductRow {
             require_non_expired: values.bool()?,
             status: values.named("a status", ProductStatus::parse)?,
             key_pair: values.maybe_int()?,
+            slug: values.maybe_text()?,
+            changelog: values.bool()?,
+            api_download: values.bool()?,
             deleted: values.bool()?,
         };
         Ok(Self { product, id, sequence, created_at: values.time()?, updated_at: values.time()? })
@@ -95,7 +104,12 @@ impl ProductRow {
         let product = require(Product::fold(state, event), Table::Product, number, recorded)?;
         // A meta entry has times of its own.
         let updated_at = match event {
-            ProductEvent::ProductCreated(_) | ProductEvent::ProductUpdated(_) | ProductEvent::ProductDeleted(_) => at,
+            ProductEvent::ProductCreated(_)
+            | ProductEvent::ProductUpdated(_)
+            | ProductEvent::ProductSlugSet(_)
+            | ProductEvent::ProductSwitchesChanged(_)
+            | ProductEvent::ProductKeyPairChanged(_)
+            | ProductEvent::ProductDeleted(_) => at,
             ProductEvent::ProductMetaCreated(_) | ProductEvent::ProductMetaUpdated(_) | ProductEvent::ProductMetaDeleted(_) => updated_at,
         };
         Ok(Some(Self { product, id: recorded.aggregate_id, sequence: recorded.sequence, created_at, updated_at }))

@@ -7,12 +7,14 @@ use keyledger_events::{
     key_pair::KeyPairEvent,
     license::LicenseEvent,
     product::{ProductEvent, ProductMetaDeleted, ProductMetaSet},
+    settings::SettingsEvent,
+    telemetry::TelemetryEvent,
 };
 use uuid::Uuid;
 
 use crate::{
     ActivationRow, ApiKeyRow, BlockRow, Column, CountersRow, FoldError, KeyPairRow, LicenseCountRow, LicenseMetaRow, LicenseRow, ProductMetaRow,
-    ProductRow, ReadError, Value, Values,
+    ProductRow, ReadError, SettingsRow, TelemetryRow, Value, Values,
 };
 
 macro_rules! projections {
@@ -111,21 +113,26 @@ macro_rules! projections {
 }
 
 projections! {
-    Counters: CountersRow, "counters" version 1;
-    KeyPair: KeyPairRow, "key_pair" version 1;
+    Counters: CountersRow, "counters" version 2;
+    KeyPair: KeyPairRow, "key_pair" version 2;
     ApiKey: ApiKeyRow, "api_key" version 1;
     Block: BlockRow, "block" version 1;
-    Product: ProductRow, "product" version 1;
+    Product: ProductRow, "product" version 2;
     ProductMeta: ProductMetaRow, "product_meta" version 1;
     LicenseCount: LicenseCountRow, "license_count" version 1;
-    License: LicenseRow, "license" version 1;
+    License: LicenseRow, "license" version 2;
     Activation: ActivationRow, "activation" version 1;
     LicenseMeta: LicenseMetaRow, "license_meta" version 1;
+    Settings: SettingsRow, "settings" version 1;
+    Telemetry: TelemetryRow, "telemetry" version 1;
 }
 
 /// One row of one table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RowKey(pub Table, pub i64);
+
+/// The settings are one row.
+pub const SETTINGS: RowKey = RowKey(Table::Settings, 1);
 
 /// The counters are one row.
 pub const COUNTERS: RowKey = RowKey(Table::Counters, 1);
@@ -140,6 +147,8 @@ impl Row {
             Self::ApiKey(row) => Some((row.id, row.sequence)),
             Self::Block(row) => Some((row.id, row.sequence)),
             Self::KeyPair(row) => Some((row.id, row.sequence)),
+            Self::Settings(row) => Some((row.id, row.sequence)),
+            Self::Telemetry(row) => Some((row.id, row.sequence)),
             Self::Counters(_) | Self::ProductMeta(_) | Self::LicenseCount(_) | Self::Activation(_) | Self::LicenseMeta(_) => None,
         }
     }
@@ -188,6 +197,9 @@ pub fn touches(event: &Event) -> Vec<RowKey> {
     match event {
         Event::Ledger(_) => vec![COUNTERS],
         Event::KeyPair(KeyPairEvent::KeyPairCreated(of)) => vec![Key(Table::KeyPair, of.key_pair), COUNTERS],
+        Event::KeyPair(KeyPairEvent::KeyPairRetired(of)) => vec![Key(Table::KeyPair, of.key_pair)],
+        Event::Settings(SettingsEvent::SettingsChanged(_)) => vec![SETTINGS],
+        Event::Telemetry(TelemetryEvent::TelemetryRecorded(of)) => vec![Key(Table::Telemetry, of.telemetry), COUNTERS],
         Event::ApiKey(ApiKeyEvent::ApiKeyCreated(of)) => vec![Key(Table::ApiKey, of.api_key), COUNTERS],
         Event::ApiKey(ApiKeyEvent::ApiKeyDisabled(of)) => vec![Key(Table::ApiKey, of.api_key), COUNTERS],
         Event::Block(BlockEvent::BlockAdded(of)) => vec![Key(Table::Block, of.block), COUNTERS],
@@ -202,6 +214,9 @@ pub fn touches(event: &Event) -> Vec<RowKey> {
             | ProductEvent::ProductMetaDeleted(ProductMetaDeleted { product, meta, .. }) => {
                 vec![Key(Table::Product, *product), Key(Table::ProductMeta, *meta)]
             }
+            ProductEvent::ProductSlugSet(of) => vec![Key(Table::Product, of.product)],
+            ProductEvent::ProductSwitchesChanged(of) => vec![Key(Table::Product, of.product)],
+            ProductEvent::ProductKeyPairChanged(of) => vec![Key(Table::Product, of.product)],
             ProductEvent::ProductDeleted(of) => vec![Key(Table::Product, of.product)],
         },
         Event::License(event) => match event {
@@ -225,6 +240,7 @@ pub fn touches(event: &Event) -> Vec<RowKey> {
             LicenseEvent::AccessRefused(of) => vec![Key(Table::License, of.license)],
             LicenseEvent::LicenseMetaCreated(of) => vec![Key(Table::License, of.license), Key(Table::LicenseMeta, of.meta), COUNTERS],
             LicenseEvent::LicenseMetaUpdated(of) => vec![Key(Table::License, of.license), Key(Table::LicenseMeta, of.meta)],
+            LicenseEvent::LicenseKeyReplaced(of) => vec![Key(Table::License, of.license)],
             LicenseEvent::LicenseMetaDeleted(of) => vec![Key(Table::License, of.license), Key(Table::LicenseMeta, of.meta)],
         },
     }
@@ -253,8 +269,8 @@ mod tests {
     fn versions_tell_older_from_newer() {
         assert_eq!(compare_versions(&versions()), Versions::Same);
         assert_eq!(compare_versions(""), Versions::Older);
-        assert_eq!(compare_versions(&versions().replace("license=1", "license=0")), Versions::Older);
-        assert_eq!(compare_versions(&versions().replace("license=1", "license=99")), Versions::Newer);
+        assert_eq!(compare_versions(&versions().replace("activation=1", "activation=0")), Versions::Older);
+        assert_eq!(compare_versions(&versions().replace("activation=1", "activation=99")), Versions::Newer);
         assert_eq!(compare_versions(&format!("{} future=1", versions())), Versions::Newer);
     }
 }

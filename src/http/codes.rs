@@ -233,7 +233,7 @@ pub fn license_refusal(operation: LicenseOperation, error: LicenseError) -> Opti
             Op::DeleteMeta => Code::MetaKeyNotExistsDelete,
             _ => return None,
         },
-        LicenseError::Exists => return None,
+        LicenseError::Exists | LicenseError::KeyTaken => return None,
     };
     Some(code)
 }
@@ -272,7 +272,10 @@ pub fn product_refusal(operation: ProductOperation, error: ProductError) -> Opti
             | ProductError::MetaKeyRequired
             | ProductError::MetaValueRequired
             | ProductError::MetaExists
-            | ProductError::MetaUnknown,
+            | ProductError::MetaUnknown
+            | ProductError::SlugTaken
+            | ProductError::KeyPairUnknown
+            | ProductError::KeyPairRetired,
             _,
         ) => return None,
     };

@@ -180,6 +180,7 @@ impl From<SignerError> for Answer {
     fn from(error: SignerError) -> Self {
         match error {
             SignerError::Store(error) => error.into(),
+            SignerError::Import(error) => Self::bad_request(format!("The key pair can't be taken over: {error}.")),
             error => internal(&error),
         }
     }

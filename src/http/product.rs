@@ -12,7 +12,10 @@ use super::{
     extract::{Call, NO_PRODUCT},
     validate::{Errors, URL_BYTES_MAX, is_url},
 };
-use crate::ledger::{Command, CommandResult};
+use crate::{
+    ledger::{Command, CommandResult},
+    signer::Bits,
+};
 
 /// A product's parameters as they were given.
 struct Given {
@@ -110,7 +113,7 @@ pub async fn create(mut call: Call) -> Answered {
         status: checked.status.unwrap_or_default(),
     };
     // Slow, so it is made before the command queues.
-    let key_pair = if own_key_pair { Some(call.app.signer.generate().await?) } else { None };
+    let key_pair = if own_key_pair { Some(call.app.signer.generate(Bits::default()).await?) } else { None };
     let outcome = call.execute(Command::CreateProduct { fields, key_pair }).await?;
     match outcome.result {
         CommandResult::ProductCreated { product } => Answer::new(Code::ProductCreated).field("product_id", &product),

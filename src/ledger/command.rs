@@ -7,9 +7,12 @@ use keyledger_events::{
     Timestamp,
     api_key::ApiKeyError,
     block::{BlockError, BlockKind},
+    key_pair::KeyPairError,
     license::{AccessRefusal, LicenseError, Status},
     product::{ProductError, ProductFields, UpdateProduct},
-    values::{Identifier, LicenseKey, MetaKey},
+    settings::ChangeSettings,
+    telemetry::Report,
+    values::{Identifier, LicenseKey, MetaKey, Slug},
 };
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -154,6 +157,19 @@ pub enum Command {
         identifier: Option<Identifier>,
         meta_key: Option<MetaKey>,
     },
+    /// Gives a license another key string.
+    ReplaceKey {
+        key: LicenseKey,
+        new_key: LicenseKey,
+    },
+    /// Adds a license whose purchase somebody else vouches for, assigned from the start.
+    AddPurchased {
+        key: LicenseKey,
+        product: i64,
+        /// The product's reference as it was looked up; it must still be its own.
+        external_reference: String,
+        owner: OwnerInput,
+    },
     /// Note that a query was refused.
     RecordRefusal {
         key: LicenseKey,
@@ -187,6 +203,33 @@ pub enum Command {
         product: i64,
         meta_key: Option<MetaKey>,
     },
+    SetProductSlug {
+        product: i64,
+        slug: Slug,
+    },
+    /// What is `None` stays as it is.
+    SetProductSwitches {
+        product: i64,
+        changelog: Option<bool>,
+        api_download: Option<bool>,
+    },
+    /// Gives a product another key pair.
+    AddKeyPair {
+        product: i64,
+        key_pair: NewKeyPair,
+        /// Whether it signs from here on.
+        make_current: bool,
+    },
+    /// Has another of a product's key pairs sign.
+    UseKeyPair {
+        product: i64,
+        key_pair: i64,
+    },
+    RetireKeyPair {
+        key_pair: i64,
+    },
+    ChangeSettings(ChangeSettings),
+    RecordTelemetry(Report),
     /// The ledger's first commands: its own first event, and the key pair that signs where no product's does.
     Found {
         global_key_pair: NewKeyPair,
@@ -263,6 +306,9 @@ pub enum CommandResult {
         created: i64,
         duplicate: i64,
     },
+    KeyReplaced,
+    /// A purchased license was added.
+    PurchaseAdded,
     /// The product that a license shall belong to does not exist.
     NoSuchProduct,
     ProductCreated {
@@ -272,7 +318,20 @@ pub enum CommandResult {
     ProductDeleted,
     ProductMetaSet,
     ProductMetaDeleted,
+    ProductSlugSet,
+    ProductSwitchesSet,
+    KeyPairAdded {
+        number: i64,
+    },
+    KeyPairUsed,
     ProductRefused(ProductError),
+    KeyPairRetired,
+    KeyPairRefused(KeyPairError),
+    SettingsChanged,
+    TelemetryRecorded {
+        telemetry: i64,
+        product_exists: bool,
+    },
     Founded,
     ApiKeyCreated {
         number: i64,

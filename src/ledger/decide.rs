@@ -1,6 +1,8 @@
 //! From command to outcome, on the batch's rows. The rules themselves are in the events crate; here is which rows a
 //! command needs ([`needs`], [`further_needs`]) and which decision it is.
 
+mod products;
+
 use std::collections::HashSet;
 
 use keyledger_events::{
@@ -10,10 +12,15 @@ use keyledger_events::{
     key_pair::{self, KeyPairCommand},
     ledger::{self, LedgerCommand},
     license::{self, AtHand, Change, CreateLicense, Done, LicenseCommand, LicenseError, Owner, UpdateLicense},
-    product::{self, ProductAtHand, ProductCommand, ProductDone},
+    product::{self, ProductCommand},
     values::{Identifier, LicenseKey, MetaKey},
 };
-use keyledger_projections::{ApiKeyRow, BlockRow, LicenseCountRow, LicenseRow, ProductRow, RowKey, Table, registry::COUNTERS};
+use keyledger_projections::{
+    ApiKeyRow, BlockRow, KeyPairRow, LicenseRow, ProductRow, RowKey, Table,
+    registry::{COUNTERS, SETTINGS},
+};
+
+use products::{add_key_pair, add_purchased, change_settings, create_product, on_product, record_telemetry, retire_key_pair};
 
 use super::{
     command::{Actor, Command, CommandResult, ExecuteError, LicenseChanges, NewKeyPair, Outcome, OwnerInput, Request},
@@ -62,7 +69,31 @@ pub(super) fn needs(request: &Request, vault: &Vault, lookups: &mut Lookups) {
         | Command::UpdateLicenseMeta { key, .. }
         | Command::DeleteLicenseMeta { key, .. }
         | Command::RecordRefusal { key, .. } => lookups.licenses.push(key.as_str().to_owned()),
-        Command::UpdateProduct { product, .. } | Command::DeleteProduct { product } => push_product(lookups, *product),
+        Command::ReplaceKey { key, new_key } => lookups.licenses.extend([key.as_str().to_owned(), new_key.as_str().to_owned()]),
+        Command::AddPurchased { key, product, owner: given, .. } => {
+            owner(given);
+            lookups.licenses.push(key.as_str().to_owned());
+            push_product(lookups, *product);
+        }
+        Command::UpdateProduct { product, .. }
+        | Command::DeleteProduct { product }
+        | Command::SetProductSwitches { product, .. }
+        | Command::AddKeyPair { product, .. } => push_product(lookups, *product),
+        Command::CreateProduct { fields, .. } => lookups.slugs.extend(product::slugs_for(&fields.name).iter().map(|slug| slug.as_str().to_owned())),
+        Command::SetProductSlug { product, slug } => {
+            push_product(lookups, *product);
+            lookups.slugs.push(slug.as_str().to_owned());
+        }
+        Command::UseKeyPair { product, key_pair } => {
+            push_product(lookups, *product);
+            lookups.rows.push(RowKey(Table::KeyPair, *key_pair));
+        }
+        Command::RetireKeyPair { key_pair } => lookups.rows.push(RowKey(Table::KeyPair, *key_pair)),
+        Command::ChangeSettings(_) => lookups.rows.push(SETTINGS),
+        Command::RecordTelemetry(report) => {
+            lookups.licenses.extend(report.license_key.clone());
+            lookups.rows.extend(report.product.map(|product| RowKey(Table::Product, product)));
+        }
         Command::CreateProductMeta { product, meta_key, .. }
         | Command::UpdateProductMeta { product, meta_key, .. }
         | Command::DeleteProductMeta { product, meta_key } => {
@@ -75,7 +106,7 @@ pub(super) fn needs(request: &Request, vault: &Vault, lookups: &mut Lookups) {
         }
         Command::AddBlock { kind, value } | Command::RemoveBlock { kind, value } => lookups.blocks.push((*kind, value.clone())),
         Command::RemoveBlockEntry { block } => lookups.rows.push(RowKey(Table::Block, *block)),
-        Command::CreateProduct { .. } | Command::Found { .. } | Command::CreateApiKey { .. } | Command::Refuse { .. } => {}
+        Command::Found { .. } | Command::CreateApiKey { .. } | Command::Refuse { .. } => {}
     }
 }
 
@@ -93,8 +124,22 @@ pub(super) fn further_needs(request: &Request, workspace: &Workspace<'_>, lookup
         Command::CreateLicenseMeta { key, meta_key, .. }
         | Command::UpdateLicenseMeta { key, meta_key, .. }
         | Command::DeleteLicenseMeta { key, meta_key, .. } => (key, None, meta_key.as_ref()),
-        Command::Assign { key, .. } | Command::UpdateLicense { key, .. } | Command::DeleteLicense { key } | Command::RecordRefusal { key, .. } => {
-            (key, None, None)
+        Command::Assign { key, .. }
+        | Command::UpdateLicense { key, .. }
+        | Command::DeleteLicense { key }
+        | Command::ReplaceKey { key, .. }
+        | Command::RecordRefusal { key, .. } => (key, None, None),
+        Command::RecordTelemetry(report) => {
+            let license = report.license_key.as_deref().and_then(|key| workspace.license(key)).map(|row| &row.license);
+            lookups.subjects.extend(license.map(|license| (SubjectKind::License, license.number)));
+            lookups.subjects.extend(license.and_then(|license| license.owner).map(|owner| (SubjectKind::Owner, owner)));
+            return;
+        }
+        // Whose it is decides whether it is the one that signs.
+        Command::RetireKeyPair { key_pair } => {
+            let product = workspace.row::<KeyPairRow>(Table::KeyPair, *key_pair).and_then(|row| row.key_pair.product);
+            product.into_iter().for_each(|product| push_product(lookups, product));
+            return;
         }
         Command::CreateLicenses { .. }
         | Command::CreateProduct { .. }
@@ -103,6 +148,12 @@ pub(super) fn further_needs(request: &Request, workspace: &Workspace<'_>, lookup
         | Command::CreateProductMeta { .. }
         | Command::UpdateProductMeta { .. }
         | Command::DeleteProductMeta { .. }
+        | Command::SetProductSlug { .. }
+        | Command::SetProductSwitches { .. }
+        | Command::AddKeyPair { .. }
+        | Command::UseKeyPair { .. }
+        | Command::ChangeSettings(_)
+        | Command::AddPurchased { .. }
         | Command::Found { .. }
         | Command::CreateApiKey { .. }
         | Command::DisableApiKey { .. }
@@ -166,6 +217,8 @@ pub(super) fn execute(staged: &mut Staged<'_, '_>, command: &Command) -> Execute
             let command = LicenseCommand::DeleteMeta { identifier: identifier.clone(), key: meta_key.clone() };
             on_license(staged, key, None, meta_key.as_ref(), &command)
         }
+        Command::ReplaceKey { key, new_key } => on_license(staged, key, None, None, &LicenseCommand::ReplaceKey { key: new_key.clone() }),
+        Command::AddPurchased { key, product, external_reference, owner } => add_purchased(staged, key, *product, external_reference, owner),
         Command::RecordRefusal { key, identifier, reason, block } => {
             let command = LicenseCommand::RecordRefusal { reason: *reason, block: *block, identifier: identifier.clone() };
             on_license(staged, key, None, None, &command)
@@ -182,6 +235,16 @@ pub(super) fn execute(staged: &mut Staged<'_, '_>, command: &Command) -> Execute
         Command::DeleteProductMeta { product, meta_key } => {
             on_product(staged, *product, meta_key.as_ref(), &ProductCommand::DeleteMeta { key: meta_key.clone() })
         }
+        Command::SetProductSlug { product, slug } => on_product(staged, *product, None, &ProductCommand::SetSlug { slug: slug.clone() }),
+        Command::SetProductSwitches { product, changelog, api_download } => {
+            let command = ProductCommand::SetSwitches { changelog: *changelog, api_download: *api_download };
+            on_product(staged, *product, None, &command)
+        }
+        Command::AddKeyPair { product, key_pair, make_current } => add_key_pair(staged, *product, key_pair, *make_current),
+        Command::UseKeyPair { product, key_pair } => on_product(staged, *product, None, &ProductCommand::UseKeyPair { key_pair: *key_pair }),
+        Command::RetireKeyPair { key_pair } => retire_key_pair(staged, *key_pair),
+        Command::ChangeSettings(change) => change_settings(staged, change),
+        Command::RecordTelemetry(report) => record_telemetry(staged, report),
         Command::Found { global_key_pair } => found(staged, global_key_pair),
         Command::CreateApiKey { name, capabilities, allow_ips, expires_at, hmac, salt } => {
             let command = ApiKeyCommand::Create {
@@ -228,6 +291,7 @@ fn on_license(
     meta_key: Option<&MetaKey>,
     command: &LicenseCommand,
 ) -> Executed {
+    let wanted_key = if let LicenseCommand::ReplaceKey { key } = command { Some(key) } else { None };
     let row = staged.workspace.license(key.as_str()).map(|row| row.license.number);
     let row = row.and_then(|number| staged.row::<LicenseRow>(Table::License, number));
     let license = row.map(|row| &row.license);
@@ -239,6 +303,7 @@ fn on_license(
         activation: activation.map(|row| &row.activation),
         meta: meta.map(|row| &row.meta),
         product_active: product.is_some_and(|row| row.product.is_active()),
+        key_taken: wanted_key.is_some_and(|key| staged.workspace.license(key.as_str()).is_some()),
     };
     let decision = license::decide(at_hand, command, &staged.context());
     let key_pair = product.and_then(|row| row.product.signing_key_pair());
@@ -264,6 +329,7 @@ fn license_result(done: Done) -> CommandResult {
         Done::MetaSet { meta } => CommandResult::LicenseMetaSet { meta },
         Done::MetaDeleted => CommandResult::LicenseMetaDeleted,
         Done::RefusalRecorded => CommandResult::RefusalRecorded,
+        Done::KeyReplaced => CommandResult::KeyReplaced,
         Done::Deleted => CommandResult::LicenseDeleted,
     }
 }
@@ -336,42 +402,10 @@ fn update_license(staged: &mut Staged<'_, '_>, key: &LicenseKey, changes: &Licen
     on_license(staged, key, None, None, &LicenseCommand::Update(update))
 }
 
-fn on_product(staged: &mut Staged<'_, '_>, number: i64, meta_key: Option<&MetaKey>, command: &ProductCommand) -> Executed {
-    let product = staged.row::<ProductRow>(Table::Product, number);
-    let at_hand = ProductAtHand {
-        product: product.map(|row| &row.product),
-        meta: meta_key.and_then(|key| staged.product_meta(number, key.as_str())).map(|row| &row.meta),
-        licenses: staged.row::<LicenseCountRow>(Table::LicenseCount, number).map_or(0, LicenseCountRow::total),
-    };
-    let key_pair = product.and_then(|row| row.product.signing_key_pair());
-    let result = match product::decide(at_hand, command, &staged.context()) {
-        Ok((done, events)) => {
-            for event in events {
-                staged.append(Event::Product(event))?;
-            }
-            match done {
-                ProductDone::Created => CommandResult::ProductCreated { product: number },
-                ProductDone::Updated => CommandResult::ProductUpdated,
-                ProductDone::MetaCreated | ProductDone::MetaUpdated => CommandResult::ProductMetaSet,
-                ProductDone::MetaDeleted => CommandResult::ProductMetaDeleted,
-                ProductDone::Deleted => CommandResult::ProductDeleted,
-            }
-        }
-        Err(error) => CommandResult::ProductRefused(error),
-    };
-    outcome(staged, result, key_pair)
-}
-
-fn create_product(staged: &mut Staged<'_, '_>, fields: &product::ProductFields, key_pair: Option<&NewKeyPair>) -> Executed {
-    let number = staged.context().next.product;
-    let key_pair = key_pair.map(|pair| create_key_pair(staged, Some(number), pair)).transpose()?;
-    on_product(staged, number, None, &ProductCommand::Create { fields: fields.clone(), key_pair })
-}
-
 fn create_key_pair(staged: &mut Staged<'_, '_>, product: Option<i64>, pair: &NewKeyPair) -> Result<i64, ExecuteError> {
     let context = staged.context();
     let command = KeyPairCommand::Create { product, algorithm: pair.algorithm.clone(), public_key: pair.public_key.clone() };
-    let event = key_pair::decide(None, &command, &context).map_err(internal)?;
+    let event = key_pair::decide(None, false, &command, &context).map_err(internal)?;
     staged.append(Event::KeyPair(event))?;
     let number = context.next.key_pair;
     staged.add_key_pair_secret(KeyPairSecret { key_pair: number, sealed: pair.sealed_private_key.clone() });

@@ -262,6 +262,7 @@ fn dedup(lookups: &mut Lookups) {
     unique(&mut lookups.activations);
     unique(&mut lookups.license_meta);
     unique(&mut lookups.product_meta);
+    unique(&mut lookups.slugs);
     unique(&mut lookups.owners_by_email);
     unique(&mut lookups.requests);
     lookups.subjects.sort_unstable_by_key(|(kind, number)| (kind.as_str(), *number));

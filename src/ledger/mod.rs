@@ -1,6 +1,7 @@
 //! The ledger: commands in, outcomes out, and the reads that answers are made of. A request's write path is
 //! [`Ledger::execute`] → `executor` → `decide` → the rules in the events crate.
 
+mod catalog;
 mod command;
 mod decide;
 mod executor;
@@ -8,6 +9,7 @@ mod listing;
 mod open;
 mod reads;
 pub mod replay;
+mod telemetry;
 pub mod tree;
 mod workspace;
 
@@ -24,10 +26,12 @@ use keyledger_events::{
 use keyledger_projections::registry::{Versions, compare_versions};
 use tokio::sync::{mpsc, oneshot, watch};
 
+pub use catalog::ProductName;
 pub use command::*;
 pub use executor::{QUEUE_COMMANDS_MAX, QUEUE_WEIGHT_MAX};
 pub use open::{OpenError, Options, open_vault};
 pub use reads::{LicenseFilter, LicenseUse, LicenseView};
+pub use telemetry::TelemetryFilter;
 
 use crate::{clock::Clock, store::Store, vault::Vault};
 use executor::{Job, Shared};

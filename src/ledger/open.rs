@@ -140,7 +140,8 @@ impl Ledger {
 
     async fn found(&self) -> Result<(), OpenError> {
         let vault = Arc::clone(&self.vault);
-        let global_key_pair = tokio::task::spawn_blocking(move || signer::generate(&vault)).await.map_err(|_| SignerError::Generation)??;
+        let global_key_pair =
+            tokio::task::spawn_blocking(move || signer::generate(&vault, signer::Bits::default())).await.map_err(|_| SignerError::Generation)??;
         self.execute(Request { command: Command::Found { global_key_pair }, origin: Origin::system(), idempotency: None }).await?;
         Ok(())
     }

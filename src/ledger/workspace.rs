@@ -8,7 +8,7 @@ use keyledger_events::{
     block::BlockKind,
     envelope::{LEAF_BYTES_MAX, canonical_json},
 };
-use keyledger_projections::{CountersRow, LicenseRow, Row, RowKey, Table, fold, registry::COUNTERS, touches};
+use keyledger_projections::{CountersRow, LicenseRow, ProductRow, Row, RowKey, Table, fold, registry::COUNTERS, touches};
 use uuid::Uuid;
 
 use super::{
@@ -43,6 +43,8 @@ pub(super) struct Workspace<'v> {
     license_meta: HashMap<(i64, String), i64>,
     product_meta: HashMap<(i64, String), i64>,
     blocks: HashMap<(BlockKind, String), i64>,
+    /// Who had a slug last; whether it still has, its row tells.
+    slugs: HashMap<String, i64>,
     subjects: HashMap<(SubjectKind, i64), SubjectKey>,
     owners_by_email: HashMap<Vec<u8>, i64>,
     requests: HashMap<Vec<u8>, StoredRequest>,
@@ -71,6 +73,7 @@ impl<'v> Workspace<'v> {
             license_meta: HashMap::new(),
             product_meta: HashMap::new(),
             blocks: HashMap::new(),
+            slugs: HashMap::new(),
             subjects: HashMap::new(),
             owners_by_email: HashMap::new(),
             requests: HashMap::new(),
@@ -134,7 +137,12 @@ impl<'v> Workspace<'v> {
                     self.blocks.insert((row.block.kind, value.clone()), row.block.number);
                 }
             }
-            Row::Counters(_) | Row::KeyPair(_) | Row::ApiKey(_) | Row::Product(_) | Row::LicenseCount(_) => {}
+            Row::Product(row) => {
+                if let Some(slug) = row.product.slug.as_ref().filter(|_| !row.product.deleted) {
+                    self.slugs.insert(slug.clone(), row.product.number);
+                }
+            }
+            Row::Counters(_) | Row::KeyPair(_) | Row::ApiKey(_) | Row::LicenseCount(_) | Row::Settings(_) | Row::Telemetry(_) => {}
         }
     }
 
@@ -150,7 +158,15 @@ impl<'v> Workspace<'v> {
     }
 
     pub(super) fn license(&self, key: &str) -> Option<&LicenseRow> {
-        self.row(Table::License, *self.licenses_by_key.get(key)?)
+        // A license whose key was replaced in this batch is still found by the old one.
+        self.row(Table::License, *self.licenses_by_key.get(key)?).filter(|row: &&LicenseRow| row.license.key == key)
+    }
+
+    /// The product, not deleted, that has this slug.
+    pub(super) fn slug_holder(&self, slug: &str) -> Option<i64> {
+        let number = *self.slugs.get(slug)?;
+        let row: &ProductRow = self.row(Table::Product, number)?;
+        (!row.product.deleted && row.product.slug.as_deref() == Some(slug)).then_some(number)
     }
 
     pub(super) fn owner_by_email(&self, index: &[u8]) -> Option<i64> {
@@ -369,7 +385,9 @@ impl Staged<'_, '_> {
                 let subject = self.subject_key(kind, number).map_err(internal)?;
                 Personal::Sealed(self.workspace.vault.seal(&subject, recorded.event_id, &data).map_err(internal)?)
             }
-            None => Personal::None,
+            // Where an operator's command came from is nobody's to be forgotten, and not kept.
+            None if data.is_only_client_ip() => Personal::None,
+            None => return Err(internal(format_args!("nobody's key seals the personal data of {}", recorded.event.event_type()))),
         };
         if let Some(personal) = recorded.event.personal_mut() {
             *personal = sealed;
@@ -386,17 +404,22 @@ impl Staged<'_, '_> {
         };
         match event {
             Event::License(event) => {
-                let number = event.license();
-                if let Some(owner) = self.row::<LicenseRow>(Table::License, number).and_then(|row| row.license.owner) {
-                    return Some((SubjectKind::Owner, owner));
-                }
-                let own = (SubjectKind::License, number);
-                let is_known = self.subjects.contains_key(&own) || self.workspace.subjects.contains_key(&own);
-                if is_known || !data.is_only_client_ip() { Some(own) } else { actor }
+                let subject = self.subject_of_license(event.license());
+                let is_known = self.subjects.contains_key(&subject) || self.workspace.subjects.contains_key(&subject);
+                if subject.0 == SubjectKind::Owner || is_known || !data.is_only_client_ip() { Some(subject) } else { actor }
             }
             Event::Block(keyledger_events::block::BlockEvent::BlockAdded(event)) => Some((SubjectKind::Block, event.block)),
-            Event::Block(_) | Event::Product(_) | Event::ApiKey(_) | Event::KeyPair(_) | Event::Ledger(_) => actor,
+            Event::Telemetry(keyledger_events::telemetry::TelemetryEvent::TelemetryRecorded(event)) => match event.license {
+                Some(license) => Some(self.subject_of_license(license)),
+                None => actor,
+            },
+            Event::Block(_) | Event::Product(_) | Event::ApiKey(_) | Event::KeyPair(_) | Event::Ledger(_) | Event::Settings(_) => actor,
         }
+    }
+
+    fn subject_of_license(&self, number: i64) -> (SubjectKind, i64) {
+        let owner = self.row::<LicenseRow>(Table::License, number).and_then(|row| row.license.owner);
+        owner.map_or((SubjectKind::License, number), |owner| (SubjectKind::Owner, owner))
     }
 
     fn subject_key(&mut self, kind: SubjectKind, number: i64) -> Result<SubjectKey, VaultError> {
@@ -489,7 +512,7 @@ impl Staged<'_, '_> {
 /// Whether a row's number was not drawn yet when the batch began.
 fn is_new(key: RowKey, drawn_from: &Numbers) -> bool {
     let first_new = match key.0 {
-        Table::Counters => return false,
+        Table::Counters | Table::Settings => return false,
         Table::KeyPair => drawn_from.key_pair,
         Table::ApiKey => drawn_from.api_key,
         Table::Block => drawn_from.block,
@@ -498,6 +521,7 @@ fn is_new(key: RowKey, drawn_from: &Numbers) -> bool {
         Table::License => drawn_from.license,
         Table::Activation => drawn_from.activation,
         Table::LicenseMeta => drawn_from.license_meta,
+        Table::Telemetry => drawn_from.telemetry,
     };
     key.1 >= first_new
 }

@@ -4,6 +4,8 @@
 //! one of as many permits as there are cores. The other requests wait for a permit as tasks, not as threads, so a
 //! request that needs no signature finds a worker free within one signature's time.
 
+mod import;
+mod jwk;
 mod verify;
 
 use std::sync::Arc;
@@ -29,6 +31,8 @@ use crate::{
     vault::{Vault, VaultError},
 };
 
+pub use import::{ImportError, PEM_BYTES_MAX, import};
+pub use jwk::Jwk;
 pub use verify::verify_response;
 
 /// Opened private keys kept in memory: some kilobytes each; a vendor has few products.
@@ -50,6 +54,47 @@ pub enum SignerError {
     Generation,
     #[error("signing failed")]
     Signing,
+    #[error(transparent)]
+    Import(#[from] ImportError),
+}
+
+/// How large a key pair is made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Bits {
+    #[default]
+    B2048,
+    B3072,
+    B4096,
+}
+
+impl Bits {
+    pub const ALL: [Self; 3] = [Self::B2048, Self::B3072, Self::B4096];
+
+    #[must_use]
+    pub fn number(self) -> usize {
+        match self {
+            Self::B2048 => 2048,
+            Self::B3072 => 3072,
+            Self::B4096 => 4096,
+        }
+    }
+
+    #[must_use]
+    pub fn parse(number: i64) -> Option<Self> {
+        Self::ALL.into_iter().find(|bits| i64::try_from(bits.number()) == Ok(number))
+    }
+
+    fn size(self) -> KeySize {
+        match self {
+            Self::B2048 => KeySize::Rsa2048,
+            Self::B3072 => KeySize::Rsa3072,
+            Self::B4096 => KeySize::Rsa4096,
+        }
+    }
+}
+
+fn algorithm(bits: usize) -> String {
+    format!("RSA-{bits}")
 }
 
 pub struct Signer {
@@ -114,10 +159,22 @@ impl Signer {
     ///
     /// # Errors
     /// When it can't be made.
-    pub async fn generate(&self) -> Result<NewKeyPair, SignerError> {
+    pub async fn generate(&self, bits: Bits) -> Result<NewKeyPair, SignerError> {
+        self.apart(move |vault| generate(vault, bits)).await
+    }
+
+    /// Takes over a private key in PEM, checked on a thread of its own.
+    ///
+    /// # Errors
+    /// When it is no key that can be taken over.
+    pub async fn import(&self, pem: String) -> Result<NewKeyPair, SignerError> {
+        self.apart(move |vault| import(vault, &pem)).await
+    }
+
+    async fn apart(&self, make: impl FnOnce(&Vault) -> Result<NewKeyPair, SignerError> + Send + 'static) -> Result<NewKeyPair, SignerError> {
         let _permit = self.generations.acquire().await.map_err(|_| SignerError::Generation)?;
         let vault = Arc::clone(&self.vault);
-        tokio::task::spawn_blocking(move || generate(&vault)).await.map_err(|_| SignerError::Generation)?
+        tokio::task::spawn_blocking(move || make(&vault)).await.map_err(|_| SignerError::Generation)?
     }
 }
 
@@ -131,17 +188,17 @@ async fn open_key(store: &dyn Store, vault: &Vault, number: i64) -> Result<Arc<K
     KeyPair::from_pkcs8(&pkcs8).map(Arc::new).map_err(|_| SignerError::Rejected(number))
 }
 
-/// Makes an RSA-2048 key pair; takes a good part of a second.
+/// Makes an RSA key pair; takes a good part of a second, with more bits several.
 ///
 /// # Errors
 /// When it can't be made or sealed.
-pub fn generate(vault: &Vault) -> Result<NewKeyPair, SignerError> {
-    let key = KeyPair::generate(KeySize::Rsa2048).map_err(|_| SignerError::Generation)?;
+pub fn generate(vault: &Vault, bits: Bits) -> Result<NewKeyPair, SignerError> {
+    let key = KeyPair::generate(bits.size()).map_err(|_| SignerError::Generation)?;
     let public: PublicKeyX509Der<'_> = key.public_key().as_der().map_err(|_| SignerError::Generation)?;
     let public_key = RsaPublicKey::from_public_key_der(public.as_ref())
         .and_then(|public| public.to_public_key_pem(LineEnding::LF))
         .map_err(|_| SignerError::Generation)?;
     let pkcs8 = AsDer::<Pkcs8V1Der<'_>>::as_der(&key).map_err(|_| SignerError::Generation)?;
     let sealed_private_key = vault.seal_private_key(&public_key, pkcs8.as_ref())?;
-    Ok(NewKeyPair { algorithm: "RSA-2048".to_owned(), public_key, sealed_private_key })
+    Ok(NewKeyPair { algorithm: algorithm(bits.number()), public_key, sealed_private_key })
 }

@@ -19,6 +19,10 @@ use rsa::{
 pub fn verify_response(public_key_pem: &str, response_base64: &str, signature: &str) -> bool {
     let Ok(key) = RsaPublicKey::from_public_key_pem(public_key_pem.trim()) else { return false };
     let Ok(signature) = BASE64.decode(signature) else { return false };
-    let Ok(signature) = Signature::try_from(signature.as_slice()) else { return false };
-    VerifyingKey::<Sha256>::new(key).verify(response_base64.as_bytes(), &signature).is_ok()
+    verify_bytes(&key, response_base64.as_bytes(), &signature)
+}
+
+pub(super) fn verify_bytes(key: &RsaPublicKey, message: &[u8], signature: &[u8]) -> bool {
+    let Ok(signature) = Signature::try_from(signature) else { return false };
+    VerifyingKey::<Sha256>::new(key.clone()).verify(message, &signature).is_ok()
 }

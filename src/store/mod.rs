@@ -94,6 +94,8 @@ pub struct Lookups {
     /// Product number and meta key.
     pub product_meta: Vec<(i64, String)>,
     pub blocks: Vec<(BlockKind, String)>,
+    /// Products that are not deleted, by slug.
+    pub slugs: Vec<String>,
     pub subjects: Vec<(SubjectKind, i64)>,
     pub owners_by_email: Vec<Vec<u8>>,
     pub requests: Vec<Vec<u8>>,

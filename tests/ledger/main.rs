@@ -116,6 +116,8 @@ macro_rules! both_backends {
     };
 }
 
+mod key_pairs;
+
 both_backends!(
     an_idempotency_key_is_remembered_for_a_day_and_then_deleted,
     a_refusal_at_the_limit_is_recorded_once_a_minute,

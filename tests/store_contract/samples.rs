@@ -64,17 +64,34 @@ pub fn row_with(table: Table, number: i64, own: impl Fn(&str) -> Option<Value>) 
 
 /// A row of a table whose columns that may be empty are.
 pub fn sparse_row(table: Table, number: i64) -> Row {
-    let optional = ["assigned_at", "owner", "owner_name", "owner_email", "identifier", "deactivated_at", "key_pair", "expires_at"];
+    let optional = [
+        "assigned_at",
+        "owner",
+        "owner_name",
+        "owner_email",
+        "identifier",
+        "deactivated_at",
+        "key_pair",
+        "expires_at",
+        "slug",
+        "key_replaced_at",
+        "retired_at",
+    ];
     row_with(table, number, |name| {
         let is_optional = optional.contains(&name)
+            || table == Table::Telemetry && !["number", "id", "sequence", "created_at"].contains(&name) && !is_flag(name)
             || matches!((table, name), (Table::Activation, "post_url") | (Table::Block | Table::LicenseMeta, "value") | (Table::KeyPair, "product"));
         is_optional.then_some(Value::Null)
     })
 }
 
+fn is_flag(name: &str) -> bool {
+    name.starts_with("is_") || name.starts_with("has_") || name.ends_with("_exists")
+}
+
 /// The row of each table with this number; the counters are one row.
 pub fn key(table: Table, number: i64) -> RowKey {
-    RowKey(table, if table == Table::Counters { 1 } else { number })
+    RowKey(table, if matches!(table, Table::Counters | Table::Settings) { 1 } else { number })
 }
 
 /// A write of events alone: so many, from the head's position on.

@@ -14,6 +14,8 @@ use crate::Context;
 pub struct LicenseServices {
     pub context: Context,
     pub product_active: bool,
+    /// Whether another license has the key that is asked for.
+    pub key_taken: bool,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -40,6 +42,7 @@ impl Aggregate for LicenseAggregate {
                 LicenseCommand::Create(_)
                 | LicenseCommand::Assign { .. }
                 | LicenseCommand::Update(_)
+                | LicenseCommand::ReplaceKey { .. }
                 | LicenseCommand::RecordRefusal { .. }
                 | LicenseCommand::Delete => (None, None),
             };
@@ -48,6 +51,7 @@ impl Aggregate for LicenseAggregate {
                 activation: identifier.and_then(|text| self.activations.values().find(|row| row.identifier.as_deref() == Some(text.as_str()))),
                 meta: meta_key.and_then(|key| self.meta.values().find(|row| row.key == key.as_str())),
                 product_active: services.product_active,
+                key_taken: services.key_taken,
             };
             decide(at_hand, &command, &services.context)
         };

@@ -87,6 +87,10 @@ pub enum LicenseCommand {
         identifier: Option<Identifier>,
         key: Option<MetaKey>,
     },
+    /// Gives it another key string.
+    ReplaceKey {
+        key: LicenseKey,
+    },
     /// Note that use was refused, as a query found.
     RecordRefusal {
         reason: AccessRefusal,

@@ -1,7 +1,10 @@
 //! The decisions: state and command in, events and outcome out. Pure.
 
 use super::*;
-use crate::{Context, Personal, PersonalData, values::Identifier};
+use crate::{
+    Context, Personal, PersonalData,
+    values::{Identifier, LicenseKey},
+};
 
 /// The part of the state that a command needs: the license, the one activation of the identifier it names, the one
 /// meta entry of the key it names, and whether the product may be used.
@@ -11,6 +14,8 @@ pub struct AtHand<'a> {
     pub activation: Option<&'a Activation>,
     pub meta: Option<&'a LicenseMeta>,
     pub product_active: bool,
+    /// Whether another license has the key that the command asks for.
+    pub key_taken: bool,
 }
 
 /// What a command that was not refused did.
@@ -26,6 +31,7 @@ pub enum Done {
     MetaSet { meta: i64 },
     MetaDeleted,
     RefusalRecorded,
+    KeyReplaced,
     Deleted,
 }
 
@@ -71,6 +77,9 @@ pub fn decide(at_hand: AtHand<'_>, command: &LicenseCommand, context: &Context) 
         LicenseCommand::RecordRefusal { reason, block, identifier } => {
             record_refusal(license, at_hand.product_active, *reason, *block, identifier.as_ref(), context)
         }
+        LicenseCommand::ReplaceKey { key } if key.as_str() == license.key => Decision::done(Done::KeyReplaced, Vec::new()),
+        LicenseCommand::ReplaceKey { .. } if at_hand.key_taken => Decision::refused(LicenseError::KeyTaken),
+        LicenseCommand::ReplaceKey { key } => Decision::done(Done::KeyReplaced, vec![key_replaced(license, key, context)]),
         LicenseCommand::Delete => Decision::done(Done::Deleted, vec![LicenseEvent::LicenseDeleted(status_changed(license))]),
     }
 }
@@ -230,6 +239,17 @@ fn deactivate(license: &License, at_hand: AtHand<'_>, identifier: Option<&Identi
             product: license.product,
         })],
     )
+}
+
+fn key_replaced(license: &License, key: &LicenseKey, context: &Context) -> LicenseEvent {
+    LicenseEvent::LicenseKeyReplaced(LicenseKeyReplaced {
+        from: license.key.clone(),
+        key: key.as_str().to_owned(),
+        license: license.number,
+        personal: Personal::None,
+        product: license.product,
+        replaced_at: context.now,
+    })
 }
 
 fn status_changed(license: &License) -> StatusChanged {

@@ -33,6 +33,8 @@ pub enum LicenseError {
     MetaExists,
     #[error("the meta key does not exist")]
     MetaUnknown,
+    #[error("another license has this key")]
+    KeyTaken,
 }
 
 impl LicenseError {
@@ -53,7 +55,8 @@ impl LicenseError {
             | Self::MetaKeyRequired
             | Self::MetaValueRequired
             | Self::MetaExists
-            | Self::MetaUnknown => None,
+            | Self::MetaUnknown
+            | Self::KeyTaken => None,
         }
     }
 }

@@ -26,6 +26,7 @@ pub enum LicenseEvent {
     LicenseMetaCreated(LicenseMetaSet),
     LicenseMetaUpdated(LicenseMetaSet),
     LicenseMetaDeleted(LicenseMetaDeleted),
+    LicenseKeyReplaced(LicenseKeyReplaced),
     LicenseDeleted(StatusChanged),
 }
 
@@ -49,6 +50,7 @@ domain_event!(LicenseEvent personal {
     LicenseMetaCreated "1.0",
     LicenseMetaUpdated "1.0",
     LicenseMetaDeleted "1.0",
+    LicenseKeyReplaced "1.0",
     LicenseDeleted "1.0",
 });
 
@@ -76,6 +78,7 @@ impl LicenseEvent {
             Self::LicenseMetaCreated(event) => event.license,
             Self::LicenseMetaUpdated(event) => event.license,
             Self::LicenseMetaDeleted(event) => event.license,
+            Self::LicenseKeyReplaced(event) => event.license,
             Self::LicenseDeleted(event) => event.license,
         }
     }
@@ -256,4 +259,16 @@ pub struct LicenseMetaDeleted {
     #[serde(default, skip_serializing_if = "Personal::is_none")]
     pub personal: Personal,
     pub product: i64,
+}
+
+/// The license has another key string from here on; the old one is free for another license.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LicenseKeyReplaced {
+    pub from: String,
+    pub key: String,
+    pub license: i64,
+    #[serde(default, skip_serializing_if = "Personal::is_none")]
+    pub personal: Personal,
+    pub product: i64,
+    pub replaced_at: Timestamp,
 }

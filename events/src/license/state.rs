@@ -48,6 +48,8 @@ impl fmt::Display for Status {
 pub struct License {
     pub number: i64,
     pub key: String,
+    /// When the key string was last replaced.
+    pub key_replaced_at: Option<Timestamp>,
     pub product: i64,
     pub status: Status,
     /// 0 is unlimited.
@@ -154,6 +156,10 @@ impl License {
             }
             LicenseEvent::ActivationRefused(_) => license.refusal_recorded(at.minute(), AccessRefusal::LIMIT_BIT),
             LicenseEvent::AccessRefused(event) => license.refusal_recorded(at.minute(), event.reason.bit()),
+            LicenseEvent::LicenseKeyReplaced(event) => {
+                license.key.clone_from(&event.key);
+                license.key_replaced_at = Some(event.replaced_at);
+            }
             LicenseEvent::LicenseDeleted(_) => license.deleted = true,
         }
         Some(license)
@@ -218,6 +224,7 @@ impl Activation {
             | LicenseEvent::LicenseMetaCreated(_)
             | LicenseEvent::LicenseMetaUpdated(_)
             | LicenseEvent::LicenseMetaDeleted(_)
+            | LicenseEvent::LicenseKeyReplaced(_)
             | LicenseEvent::LicenseDeleted(_) => state,
         }
     }

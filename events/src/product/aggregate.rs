@@ -6,7 +6,11 @@ use cqrs_es::{Aggregate, event_sink::EventSink};
 use serde::{Deserialize, Serialize};
 
 use super::*;
-use crate::{Context, Personal, values::MetaKey};
+use crate::{
+    Context, Personal,
+    key_pair::KeyPair,
+    values::{MetaKey, Slug},
+};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -25,6 +29,12 @@ pub enum ProductError {
     MetaExists,
     #[error("the meta key does not exist")]
     MetaUnknown,
+    #[error("another product has this slug")]
+    SlugTaken,
+    #[error("the product has no such key pair")]
+    KeyPairUnknown,
+    #[error("the key pair is retired")]
+    KeyPairRetired,
 }
 
 /// The part of the state that a command needs.
@@ -34,6 +44,10 @@ pub struct ProductAtHand<'a> {
     pub meta: Option<&'a ProductMeta>,
     /// How many licenses name the product.
     pub licenses: i64,
+    /// The product, not deleted, that has the slug which the command wants.
+    pub slug_holder: Option<i64>,
+    /// The key pair that the command names.
+    pub key_pair: Option<&'a KeyPair>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +57,9 @@ pub enum ProductDone {
     MetaCreated,
     MetaUpdated,
     MetaDeleted,
+    SlugSet,
+    SwitchesSet,
+    KeyPairUsed,
     Deleted,
 }
 
@@ -55,7 +72,10 @@ pub type ProductDecision = Result<(ProductDone, Vec<ProductEvent>), ProductError
 pub fn decide(at_hand: ProductAtHand<'_>, command: &ProductCommand, context: &Context) -> ProductDecision {
     let Some(product) = at_hand.product.filter(|product| !product.deleted) else {
         return match command {
-            ProductCommand::Create { fields, key_pair } => Ok((ProductDone::Created, vec![created(fields, *key_pair, context)])),
+            ProductCommand::Create { .. } if at_hand.slug_holder.is_some() => Err(ProductError::SlugTaken),
+            ProductCommand::Create { fields, key_pair, slug } => {
+                Ok((ProductDone::Created, vec![created(fields, *key_pair, context), slug_set(context.next.product, slug)]))
+            }
             _ => Err(ProductError::Unknown),
         };
     };
@@ -81,6 +101,30 @@ pub fn decide(at_hand: ProductAtHand<'_>, command: &ProductCommand, context: &Co
             let deleted = ProductMetaDeleted { key: meta.key.clone(), meta: meta.number, personal: Personal::None, product: product.number };
             Ok((ProductDone::MetaDeleted, vec![ProductEvent::ProductMetaDeleted(deleted)]))
         }
+        ProductCommand::SetSlug { .. } if at_hand.slug_holder.is_some_and(|holder| holder != product.number) => Err(ProductError::SlugTaken),
+        ProductCommand::SetSlug { slug } => {
+            let is_new = product.slug.as_deref() != Some(slug.as_str());
+            Ok((ProductDone::SlugSet, is_new.then(|| slug_set(product.number, slug)).into_iter().collect()))
+        }
+        ProductCommand::SetSwitches { changelog, api_download } => {
+            let changed = ProductSwitchesChanged {
+                api_download: api_download.unwrap_or(product.api_download),
+                changelog: changelog.unwrap_or(product.changelog),
+                personal: Personal::None,
+                product: product.number,
+            };
+            let is_new = (changed.changelog, changed.api_download) != (product.changelog, product.api_download);
+            Ok((ProductDone::SwitchesSet, is_new.then(|| ProductEvent::ProductSwitchesChanged(changed)).into_iter().collect()))
+        }
+        ProductCommand::UseKeyPair { key_pair } => {
+            let pair = at_hand.key_pair.filter(|pair| pair.number == *key_pair && pair.product == Some(product.number));
+            if pair.ok_or(ProductError::KeyPairUnknown)?.retired {
+                return Err(ProductError::KeyPairRetired);
+            }
+            let changed = ProductKeyPairChanged { from: product.key_pair, personal: Personal::None, product: product.number, to: *key_pair };
+            let is_new = product.key_pair != Some(*key_pair);
+            Ok((ProductDone::KeyPairUsed, is_new.then(|| ProductEvent::ProductKeyPairChanged(changed)).into_iter().collect()))
+        }
         ProductCommand::Delete if at_hand.licenses > 0 => Err(ProductError::HasLicenses),
         ProductCommand::Delete => {
             Ok((ProductDone::Deleted, vec![ProductEvent::ProductDeleted(ProductDeleted { personal: Personal::None, product: product.number })]))
@@ -92,6 +136,29 @@ fn meta_set(product: &Product, key: Option<&MetaKey>, value: Option<&String>) ->
     let key = key.ok_or(ProductError::MetaKeyRequired)?;
     let value = value.ok_or(ProductError::MetaValueRequired)?;
     Ok(ProductMetaSet { key: key.as_str().to_owned(), meta: 0, personal: Personal::None, product: product.number, value: value.clone() })
+}
+
+fn slug_set(product: i64, slug: &Slug) -> ProductEvent {
+    ProductEvent::ProductSlugSet(ProductSlugSet { personal: Personal::None, product, slug: slug.as_str().to_owned() })
+}
+
+/// How many numbers are tried behind a slug that another product has.
+const SLUG_NUMBERS_TRIED: i64 = 9;
+
+/// The slugs that a new product of this name may get, the best first. All of them can be looked up before the decision.
+#[must_use]
+pub fn slugs_for(name: &str) -> Vec<Slug> {
+    let slug = Slug::of_name(name);
+    let numbered = (2..=SLUG_NUMBERS_TRIED).map(|number| slug.with_number(number));
+    std::iter::once(slug.clone()).chain(numbered).collect()
+}
+
+/// The slug of a new product: the first of [`slugs_for`] that is free, else one that ends in its number behind two hyphens,
+/// which no other can have.
+#[must_use]
+pub fn free_slug(name: &str, product: i64, is_taken: impl Fn(&str) -> bool) -> Slug {
+    let free = slugs_for(name).into_iter().find(|slug| !is_taken(slug.as_str()));
+    free.unwrap_or_else(|| Slug::of_name(name).with_own_number(product))
 }
 
 fn created(fields: &ProductFields, key_pair: Option<i64>, context: &Context) -> ProductEvent {
@@ -126,10 +193,12 @@ fn updated(product: &Product, update: &UpdateProduct) -> Option<ProductEvent> {
     (Product::fold(Some(product.clone()), &event).as_ref() != Some(product)).then_some(event)
 }
 
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct ProductServices {
     pub context: Context,
     pub licenses: i64,
+    pub slug_holder: Option<i64>,
+    pub key_pair: Option<KeyPair>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -148,12 +217,19 @@ impl Aggregate for ProductAggregate {
     async fn handle(&mut self, command: ProductCommand, services: &ProductServices, sink: &EventSink<Self>) -> Result<(), ProductError> {
         let key = match &command {
             ProductCommand::CreateMeta { key, .. } | ProductCommand::UpdateMeta { key, .. } | ProductCommand::DeleteMeta { key } => key.as_ref(),
-            ProductCommand::Create { .. } | ProductCommand::Update(_) | ProductCommand::Delete => None,
+            ProductCommand::Create { .. }
+            | ProductCommand::Update(_)
+            | ProductCommand::SetSlug { .. }
+            | ProductCommand::SetSwitches { .. }
+            | ProductCommand::UseKeyPair { .. }
+            | ProductCommand::Delete => None,
         };
         let at_hand = ProductAtHand {
             product: self.product.as_ref(),
             meta: key.and_then(|key| self.meta.values().find(|meta| meta.key == key.as_str())),
             licenses: services.licenses,
+            slug_holder: services.slug_holder,
+            key_pair: services.key_pair.as_ref(),
         };
         let (_, events) = decide(at_hand, &command, &services.context)?;
         for event in events {

@@ -1,7 +1,7 @@
 //! What can be asked of a product.
 
 use super::{ProductStatus, Source};
-use crate::values::MetaKey;
+use crate::values::{MetaKey, Slug};
 
 /// A product's fields, checked at the edge.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -29,10 +29,34 @@ pub struct UpdateProduct {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ProductCommand {
-    Create { fields: ProductFields, key_pair: Option<i64> },
+    Create {
+        fields: ProductFields,
+        key_pair: Option<i64>,
+        slug: Slug,
+    },
     Update(UpdateProduct),
-    CreateMeta { key: Option<MetaKey>, value: Option<String> },
-    UpdateMeta { key: Option<MetaKey>, value: Option<String> },
-    DeleteMeta { key: Option<MetaKey> },
+    CreateMeta {
+        key: Option<MetaKey>,
+        value: Option<String>,
+    },
+    UpdateMeta {
+        key: Option<MetaKey>,
+        value: Option<String>,
+    },
+    DeleteMeta {
+        key: Option<MetaKey>,
+    },
+    SetSlug {
+        slug: Slug,
+    },
+    /// What is `None` stays as it is.
+    SetSwitches {
+        changelog: Option<bool>,
+        api_download: Option<bool>,
+    },
+    /// Has one of its key pairs sign from here on.
+    UseKeyPair {
+        key_pair: i64,
+    },
     Delete,
 }

@@ -12,6 +12,9 @@ pub enum ProductEvent {
     ProductMetaCreated(ProductMetaSet),
     ProductMetaUpdated(ProductMetaSet),
     ProductMetaDeleted(ProductMetaDeleted),
+    ProductSlugSet(ProductSlugSet),
+    ProductSwitchesChanged(ProductSwitchesChanged),
+    ProductKeyPairChanged(ProductKeyPairChanged),
     ProductDeleted(ProductDeleted),
 }
 
@@ -21,6 +24,9 @@ domain_event!(ProductEvent personal {
     ProductMetaCreated "1.0",
     ProductMetaUpdated "1.0",
     ProductMetaDeleted "1.0",
+    ProductSlugSet "1.0",
+    ProductSwitchesChanged "1.0",
+    ProductKeyPairChanged "1.0",
     ProductDeleted "1.0",
 });
 
@@ -73,6 +79,36 @@ pub struct ProductMetaDeleted {
     #[serde(default, skip_serializing_if = "Personal::is_none")]
     pub personal: Personal,
     pub product: i64,
+}
+
+/// The name under which the product stands in addresses. No other product that is not deleted has it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ProductSlugSet {
+    #[serde(default, skip_serializing_if = "Personal::is_none")]
+    pub personal: Personal,
+    pub product: i64,
+    pub slug: String,
+}
+
+/// Both switches as they are after the change.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ProductSwitchesChanged {
+    pub api_download: bool,
+    pub changelog: bool,
+    #[serde(default, skip_serializing_if = "Personal::is_none")]
+    pub personal: Personal,
+    pub product: i64,
+}
+
+/// Another key pair signs what is about the product from here on.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ProductKeyPairChanged {
+    /// `None` where the global key signed until then.
+    pub from: Option<i64>,
+    #[serde(default, skip_serializing_if = "Personal::is_none")]
+    pub personal: Personal,
+    pub product: i64,
+    pub to: i64,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

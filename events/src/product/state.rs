@@ -62,6 +62,12 @@ pub struct Product {
     pub require_non_expired: bool,
     pub status: ProductStatus,
     pub key_pair: Option<i64>,
+    /// Its name in addresses. Products have had one from the start since there are slugs.
+    pub slug: Option<String>,
+    /// Whether its changelog is public.
+    pub changelog: bool,
+    /// Whether its files can be had through the license service.
+    pub api_download: bool,
     pub deleted: bool,
 }
 
@@ -92,6 +98,9 @@ impl Product {
                 require_non_expired: created.require_non_expired,
                 status: created.status,
                 key_pair: created.key_pair,
+                slug: None,
+                changelog: true,
+                api_download: true,
                 deleted: false,
             });
         }
@@ -110,6 +119,12 @@ impl Product {
                 product.require_non_expired = updated.require_non_expired;
                 product.status = updated.status;
             }
+            ProductEvent::ProductSlugSet(set) => product.slug = Some(set.slug.clone()),
+            ProductEvent::ProductSwitchesChanged(changed) => {
+                product.changelog = changed.changelog;
+                product.api_download = changed.api_download;
+            }
+            ProductEvent::ProductKeyPairChanged(changed) => product.key_pair = Some(changed.to),
             ProductEvent::ProductDeleted(_) => product.deleted = true,
         }
         Some(product)
@@ -134,7 +149,12 @@ impl ProductMeta {
                 Some(Self { number: event.meta, product: event.product, key: event.key.clone(), value: event.value.clone() })
             }
             ProductEvent::ProductMetaDeleted(_) => None,
-            ProductEvent::ProductCreated(_) | ProductEvent::ProductUpdated(_) | ProductEvent::ProductDeleted(_) => state,
+            ProductEvent::ProductCreated(_)
+            | ProductEvent::ProductUpdated(_)
+            | ProductEvent::ProductSlugSet(_)
+            | ProductEvent::ProductSwitchesChanged(_)
+            | ProductEvent::ProductKeyPairChanged(_)
+            | ProductEvent::ProductDeleted(_) => state,
         }
     }
 }

@@ -159,6 +159,10 @@ pub(super) async fn load(session: &Session, sql: &Sql, lookups: &Lookups) -> Res
         let values = column(lookups.blocks.iter().map(|(_, value)| Cell::Text(value)));
         ask(Kind::Row(Table::Block), Call { sql: &sql.block, parameters: vec![kinds, values] });
     }
+    if !lookups.slugs.is_empty() {
+        let slugs = column(lookups.slugs.iter().map(|slug| Cell::Text(slug)));
+        ask(Kind::Row(Table::Product), Call { sql: &sql.product_by_slug, parameters: vec![slugs] });
+    }
     if !lookups.subjects.is_empty() {
         let kinds = column(lookups.subjects.iter().map(|(kind, _)| Cell::Text(kind.as_str())));
         let numbers = column(lookups.subjects.iter().map(|(_, number)| Cell::Int(*number)));

@@ -84,6 +84,7 @@ pub(super) struct Sql {
     pub(super) license_meta: String,
     pub(super) product_meta: String,
     pub(super) block: String,
+    pub(super) product_by_slug: String,
     pub(super) subject: String,
     pub(super) subject_by_id: String,
     pub(super) owner_by_email: String,
@@ -96,7 +97,8 @@ impl Sql {
             let columns = table.columns().iter().map(|column| format!("t.{}", column.name)).collect::<Vec<_>>().join(", ");
             join_pairs(table.name(), &columns, pair, types)
         };
-        let license_columns = Table::License.columns().iter().map(|column| column.name).collect::<Vec<_>>().join(", ");
+        let columns = |table: Table| table.columns().iter().map(|column| column.name).collect::<Vec<_>>().join(", ");
+        let (license_columns, product_columns) = (columns(Table::License), columns(Table::Product));
         Self {
             tables: Table::ALL.iter().map(|table| TableSql::new(*table)).collect(),
             license_by_key: format!("SELECT {license_columns} FROM license WHERE license_key = ANY($1) AND NOT deleted"),
@@ -104,6 +106,7 @@ impl Sql {
             license_meta: by_pair(Table::LicenseMeta, ["license", "meta_key"], ["bigint", "text"]),
             product_meta: by_pair(Table::ProductMeta, ["product", "meta_key"], ["bigint", "text"]),
             block: by_pair(Table::Block, ["kind", "value"], ["text", "text"]),
+            product_by_slug: format!("SELECT {product_columns} FROM product WHERE slug = ANY($1) AND NOT deleted"),
             subject: join_pairs("subject", "t.kind, t.number, t.id, t.sealed_key, t.email_index", ["kind", "number"], ["text", "bigint"]),
             subject_by_id: format!("SELECT {SUBJECT_COLUMNS} FROM subject WHERE id = ANY($1)"),
             owner_by_email: format!("SELECT {SUBJECT_COLUMNS} FROM subject WHERE email_index = ANY($1)"),

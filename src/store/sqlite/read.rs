@@ -22,6 +22,7 @@ pub(super) struct ReadSql {
     license_meta: String,
     product_meta: String,
     block: String,
+    product_by_slug: String,
     subject: String,
     subject_by_id: String,
     owner_by_email: String,
@@ -37,6 +38,7 @@ impl ReadSql {
             license_meta: lookup(Table::LicenseMeta, "license = ?1 AND meta_key = ?2"),
             product_meta: lookup(Table::ProductMeta, "product = ?1 AND meta_key = ?2"),
             block: lookup(Table::Block, "kind = ?1 AND value = ?2"),
+            product_by_slug: lookup(Table::Product, "slug = ?1 AND NOT deleted"),
             subject: subject("kind = ?1 AND number = ?2"),
             subject_by_id: subject("id = ?1"),
             owner_by_email: subject("email_index = ?1"),
@@ -207,6 +209,9 @@ pub(super) fn load(connection: &Connection, sql: &ReadSql, lookups: &Lookups) ->
     }
     for (kind, value) in &lookups.blocks {
         rows(connection, Table::Block, &sql.block, &[&kind.as_str(), value], into)?;
+    }
+    for slug in &lookups.slugs {
+        rows(connection, Table::Product, &sql.product_by_slug, &[slug], into)?;
     }
     for (kind, number) in &lookups.subjects {
         add_subject(connection, &sql.subject, &[&kind.as_str(), number], &mut found.subjects)?;

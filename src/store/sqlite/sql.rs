@@ -56,7 +56,9 @@ fn indexed_columns(table: Table) -> &'static [&'static str] {
         Table::ProductMeta => &["product", "meta_key"],
         Table::Block => &["kind", "value"],
         Table::KeyPair => &["product"],
-        Table::Counters | Table::ApiKey | Table::Product | Table::LicenseCount => &[],
+        Table::Product => &["id", "slug", "external_reference", "deleted"],
+        Table::Telemetry => &["data_group", "data_type"],
+        Table::Counters | Table::ApiKey | Table::LicenseCount | Table::Settings => &[],
     }
 }
 
