@@ -11,6 +11,7 @@ use crate::{
     clock::Clock,
     ledger::{Ledger, OpenError},
     limits::{Limits, RateLimit},
+    public_keys::PublicKeys,
     signer::Signer,
 };
 
@@ -32,6 +33,7 @@ pub struct App {
     pub signer: Signer,
     pub access: Access,
     pub limits: Limits,
+    pub public_keys: PublicKeys,
     pub clock: Clock,
     pub config: HttpConfig,
     pub metrics: Option<PrometheusHandle>,
@@ -51,6 +53,6 @@ impl App {
         let signer = Signer::new(Arc::clone(ledger.store()), Arc::clone(ledger.vault()), cores).await?;
         let access = Access::new(Arc::clone(ledger.store()), Arc::clone(ledger.vault()));
         let limits = Limits::new(config.rate_limit_ip, config.rate_limit_key);
-        Ok(Self { ledger, signer, access, limits, clock, config, metrics, limits_answer: Mutex::default(), openapi: OnceLock::new() })
+        Ok(Self { ledger, signer, access, limits, public_keys: PublicKeys::default(), clock, config, metrics, limits_answer: Mutex::default(), openapi: OnceLock::new() })
     }
 }

@@ -7,6 +7,7 @@ pub mod clock;
 pub mod http;
 pub mod ledger;
 pub mod limits;
+pub mod public_keys;
 pub mod signer;
 pub mod store;
 pub mod vault;

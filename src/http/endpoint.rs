@@ -149,7 +149,6 @@ impl Routes {
 
     /// Adds a GET for everybody, whose handler writes its response itself; what refuses is signed.
     #[must_use]
-    #[allow(dead_code, reason = "what the routes need differs while they are being added")]
     pub fn public<H, F>(self, operation: Operation, doc: &'static Doc, handler: H) -> Self
     where
         H: Fn(Arc<App>, HeaderMap) -> F + Clone + Send + Sync + 'static,

@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     app::App,
-    ledger::{Actor, Command, Idempotency, Origin, Outcome, Request as LedgerRequest},
+    ledger::{Actor, Command, Idempotency, Origin, Outcome, ProductName, Request as LedgerRequest},
 };
 
 /// Longest `Idempotency-Key`, in bytes.
@@ -214,6 +214,20 @@ impl Call {
         let text = self.text("product_id")?;
         let digits = text.as_deref().map(str::trim).filter(|text| !text.is_empty());
         Ok(digits.map(|digits| digits.parse().ok().filter(|_| digits.bytes().all(|byte| byte.is_ascii_digit())).unwrap_or(NO_PRODUCT)))
+    }
+
+    /// The product that is asked for by number, UUID or slug, in this order. `None` where it is by none of them, or by what
+    /// can't be one.
+    ///
+    /// # Errors
+    /// When one was given twice or is not text.
+    pub fn product_name(&mut self) -> Answered<Option<ProductName>> {
+        let (number, id, slug) = (self.product_number()?, self.short_text("product_uuid")?, self.short_text("product_slug")?);
+        Ok(match (number, id) {
+            (Some(number), _) => Some(ProductName::Number(number)),
+            (None, Some(id)) => Uuid::try_parse(&id).ok().map(ProductName::Id),
+            (None, None) => slug.map(ProductName::Slug),
+        })
     }
 
     /// Executes the call's command durably.

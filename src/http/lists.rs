@@ -109,7 +109,7 @@ fn status(call: &mut Call) -> Answered<Option<Status>> {
 
 /// An integer of 1 to `max`; blank is absent. More than `max` is refused rather than cut: who asks for pages of 5000 and gets
 /// 1000 would miss the others without knowing.
-fn positive(call: &mut Call, name: &'static str, default: i64, max: i64) -> Answered<i64> {
+pub(super) fn positive(call: &mut Call, name: &'static str, default: i64, max: i64) -> Answered<i64> {
     let Some(text) = call.short_text(name)? else { return Ok(default) };
     match text.parse() {
         Ok(number) if (1..=max).contains(&number) => Ok(number),

@@ -9,9 +9,9 @@ use super::{
     body::LARGE_BODY_MAX,
     docs,
     endpoint::Routes,
-    health, license, license_keys, license_meta, lists, openapi,
+    health, jwks, license, license_keys, license_meta, lists, openapi,
     operation::Operation,
-    product, product_meta,
+    product, product_info, product_meta, telemetry,
 };
 use crate::app::App;
 
@@ -51,6 +51,12 @@ pub fn routes() -> Routes {
         .signed(get("/api/v1/get-all-products"), &lists::PRODUCTS, lists::products)
         .signed(get("/api/v1/get-license-keys"), &lists::LICENSE_KEYS, lists::license_keys)
         .signed(get("/api/v1/get-available-license-keys-count"), &lists::AVAILABLE_COUNT, lists::available_count)
+        .signed(get("/api/v1/get-product"), &product_info::PRODUCT, product_info::product)
+        .signed(get("/api/v1/get-product-public-key"), &product_info::PUBLIC_KEY, product_info::public_key)
+        .signed(get("/api/v1/get-product-meta"), &product_info::META, product_info::meta)
+        .signed(post("/api/v1/send-telemetry-data"), &telemetry::SEND, telemetry::send)
+        .signed(get("/api/v1/get-telemetry-data"), &telemetry::LIST, telemetry::list)
+        .public(get("/.well-known/jwks.json"), &jwks::DOC, jwks::show)
         .admin(get("/admin/v1/products").needs(PRODUCTS), &products::LIST, products::list)
         .admin(post("/admin/v1/products").needs(PRODUCTS), &products::CREATE, products::create)
         .admin(get("/admin/v1/products/{product}").needs(PRODUCTS), &products::SHOW, products::show)

@@ -1,7 +1,7 @@
 //! The routes under test.
 
 /// The routes of interface A that this server has, in the order of the contract.
-pub const ROUTES: [&str; 21] = [
+pub const ROUTES: [&str; 26] = [
     "verify",
     "activate",
     "assign-license-key",
@@ -23,9 +23,23 @@ pub const ROUTES: [&str; 21] = [
     "get-all-products",
     "get-license-keys",
     "get-available-license-keys-count",
+    "get-product",
+    "get-product-public-key",
+    "get-product-meta",
+    "send-telemetry-data",
+    "get-telemetry-data",
 ];
 
 /// Whether the contract asks for that route with GET; all others are POST.
 pub fn is_get(route: &str) -> bool {
-    matches!(route, "get-all-products" | "get-license-keys" | "get-available-license-keys-count")
+    matches!(
+        route,
+        "get-all-products"
+            | "get-license-keys"
+            | "get-available-license-keys-count"
+            | "get-product"
+            | "get-product-public-key"
+            | "get-product-meta"
+            | "get-telemetry-data"
+    )
 }

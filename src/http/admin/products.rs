@@ -209,7 +209,7 @@ pub async fn create(call: AdminCall, Json(new): Json<NewProduct>) -> Replied<Cre
     };
     check.end()?;
     // Slow, so it is made before the command queues.
-    let key_pair = if new.own_key_pair.unwrap_or(true) { Some(call.app.signer.generate().await?) } else { None };
+    let key_pair = if new.own_key_pair.unwrap_or(true) { Some(call.app.signer.generate(Bits::default()).await?) } else { None };
     let outcome = call.execute(Command::CreateProduct { fields, key_pair }).await?;
     match outcome.result {
         CommandResult::ProductCreated { product } => {
