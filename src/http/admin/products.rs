@@ -12,6 +12,7 @@ use crate::{
         validate::{URL_BYTES_MAX, is_url},
     },
     ledger::{Command, CommandResult},
+    signer::Bits,
 };
 
 /// Where a product comes from.
