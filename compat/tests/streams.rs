@@ -19,6 +19,7 @@ use keyledger_events::{
     ledger::Ledger,
     license::{LicenseAggregate, Status},
     product::ProductAggregate,
+    telemetry::Telemetry,
     upcast::upcasters,
 };
 use postgres_es::PostgresEventRepository;
@@ -42,7 +43,7 @@ async fn every_stream_loads_through_the_stock_event_repository() {
     }
     let total: i64 = sqlx::query("SELECT next_position FROM head").fetch_one(&pool).await.unwrap().get(0);
     assert_eq!(events as i64, total, "events of all streams together");
-    let expected = [("api_key", 2), ("block", 1), ("key_pair", 2), ("ledger", 1), ("license", 5), ("product", 2)];
+    let expected = [("api_key", 2), ("block", 1), ("key_pair", 2), ("ledger", 1), ("license", 5), ("product", 2), ("telemetry", 1)];
     assert_eq!(streams, expected.map(|(kind, count)| (kind.to_owned(), count)).into(), "streams by aggregate");
     assert_eq!(license(&pool, "COMPAT-ACTIVE").await.status, Status::Assigned);
     assert_eq!(license(&pool, "COMPAT-ACTIVE").await.active, [2, 1], "one of its two activations was ended");
@@ -99,6 +100,9 @@ async fn live(server: &Server) -> i64 {
     server.form("activate", &[again, ("identifier", "f.example")], 300).await;
     server.form("update-license-key", &[again, ("status", "available")], 950).await;
 
+    let report = [("data_type", "text"), ("text_data", "started"), ("data_group", "starts"), active, id];
+    server.form("send-telemetry-data", &report, 831).await;
+
     // A product without a key pair of its own, which goes again.
     let other = server.form("create-product", &[("name", "Other"), ("description", "short-lived"), ("own_key_pair", "0")], 750).await;
     server.form("delete-product", &[("product_id", &other["product_id"].to_string())], 550).await;
@@ -136,6 +140,13 @@ async fn check_stream(pool: &PgPool, kind: &str, id: &str) -> usize {
         Block::TYPE => {
             let (count, _) = load::<Block>(pool, id, Event::Block).await;
             assert!(row_of(pool, "SELECT number FROM block WHERE id = $1::uuid", id).await.is_none(), "a removed entry has no row");
+            count
+        }
+        Telemetry::TYPE => {
+            let (count, record) = load::<Telemetry>(pool, id, Event::Telemetry).await;
+            let row = row_of(pool, "SELECT number, license, data_group, has_red_flags FROM telemetry WHERE id = $1::uuid", id).await.expect("a row");
+            assert_eq!((record.number, record.license, record.data_group.as_deref()), (row.get(0), row.get(1), row.get(2)), "record {id}");
+            assert_eq!(record.has_red_flags(), row.get::<bool, _>(3));
             count
         }
         Ledger::TYPE => {
