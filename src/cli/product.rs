@@ -184,7 +184,7 @@ async fn create(args: CreateArgs) -> Result<(), Failure> {
         status: given.status.unwrap_or_default(),
     };
     let result = execute(&args.store, "product create", args.reason.as_deref(), |ledger| {
-        let key_pair = if args.no_key_pair { None } else { Some(signer::generate(ledger.vault())?) };
+        let key_pair = if args.no_key_pair { None } else { Some(signer::generate(ledger.vault(), signer::Bits::default())?) };
         Ok(Command::CreateProduct { fields, key_pair })
     })
     .await?;

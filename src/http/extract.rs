@@ -225,7 +225,7 @@ impl Call {
         let (number, id, slug) = (self.product_number()?, self.short_text("product_uuid")?, self.short_text("product_slug")?);
         Ok(match (number, id) {
             (Some(number), _) => Some(ProductName::Number(number)),
-            (None, Some(id)) => Uuid::try_parse(&id).ok().map(ProductName::Id),
+            (None, Some(id)) => uuid::Uuid::try_parse(&id).ok().map(ProductName::Id),
             (None, None) => slug.map(ProductName::Slug),
         })
     }

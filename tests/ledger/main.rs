@@ -200,7 +200,7 @@ async fn older_projections_are_rebuilt_only_where_that_is_wanted(backend: Backen
     let fixture = Fixture::with_license(backend, 3).await;
     fixture.run(activate("a.example")).await;
     let current = fixture.ledger.store().head().await.unwrap().projections;
-    set_versions(fixture.ledger.store().as_ref(), &current.replace("license=1", "license=0")).await;
+    set_versions(fixture.ledger.store().as_ref(), &current.replace("api_key=1", "api_key=0")).await;
     assert!(matches!(fixture.reopened(false).await, Err(OpenError::Older)));
     let rebuilt = fixture.reopened(true).await.unwrap();
     assert_eq!(rebuilt.store().head().await.unwrap().projections, current);

@@ -98,7 +98,7 @@ async fn rows_of_every_table_come_back(place: &Place) {
     let store = place.founded().await;
     for table in Table::ALL {
         let all = [row(*table, 1), sparse_row(*table, 2), row(*table, 300)];
-        let all = if *table == Table::Counters { &all[..1] } else { &all[..] };
+        let all = if matches!(table, Table::Counters | Table::Settings) { &all[..1] } else { &all[..] };
         let keys: Vec<RowKey> = all.iter().map(Row::key).collect();
         assert_eq!(found_rows(store.as_ref(), &keys).await, [], "{}", table.name());
         commit(store.as_ref(), 1, |write| write.upserts = all.to_vec()).await;
@@ -121,7 +121,7 @@ async fn rows_of_every_table_come_back(place: &Place) {
 
 async fn rows_are_found_by_what_else_identifies_them(place: &Place) {
     let store = place.founded().await;
-    let tables = [Table::License, Table::Activation, Table::LicenseMeta, Table::ProductMeta, Table::Block];
+    let tables = [Table::License, Table::Activation, Table::LicenseMeta, Table::Product, Table::ProductMeta, Table::Block];
     commit(store.as_ref(), 1, |write| {
         write.upserts = tables.iter().flat_map(|table| [row(*table, 1), row(*table, 2), sparse_row(*table, 3)]).collect()
     })
@@ -133,6 +133,7 @@ async fn rows_are_found_by_what_else_identifies_them(place: &Place) {
         license_meta: vec![(1, name("meta_key", 1)), (2, name("meta_key", 1))],
         product_meta: vec![(2, name("meta_key", 2)), (9, name("meta_key", 2))],
         blocks: vec![(BlockKind::Ip, name("value", 1)), (BlockKind::Identifier, name("value", 2))],
+        slugs: vec![name("slug", 2), name("slug", 9)],
         rows: vec![RowKey(Table::License, 3), RowKey(Table::License, 99)],
         ..Lookups::default()
     };
@@ -141,6 +142,7 @@ async fn rows_are_found_by_what_else_identifies_them(place: &Place) {
         sparse_row(Table::License, 3),
         row(Table::Activation, 1),
         row(Table::LicenseMeta, 1),
+        row(Table::Product, 2),
         row(Table::ProductMeta, 2),
         row(Table::Block, 1),
     ];
