@@ -53,6 +53,17 @@ impl App {
         let signer = Signer::new(Arc::clone(ledger.store()), Arc::clone(ledger.vault()), cores).await?;
         let access = Access::new(Arc::clone(ledger.store()), Arc::clone(ledger.vault()));
         let limits = Limits::new(config.rate_limit_ip, config.rate_limit_key);
-        Ok(Self { ledger, signer, access, limits, public_keys: PublicKeys::default(), clock, config, metrics, limits_answer: Mutex::default(), openapi: OnceLock::new() })
+        Ok(Self {
+            ledger,
+            signer,
+            access,
+            limits,
+            public_keys: PublicKeys::default(),
+            clock,
+            config,
+            metrics,
+            limits_answer: Mutex::default(),
+            openapi: OnceLock::new(),
+        })
     }
 }

@@ -7,10 +7,7 @@ use uuid::Uuid;
 
 use super::{
     codes::Code,
-    doc::{
-        Doc, Field, Parameter, Shape,
-        common::META as META_DATA,
-    },
+    doc::{Doc, Field, Parameter, Shape, common::META as META_DATA},
     envelope::{Answer, Answered, internal},
     extract::Call,
     license::{Meta, product_meta_data},
