@@ -72,10 +72,11 @@ async fn fresh(backend: Backend, licenses: u64) -> Result<(Place, Ledger)> {
     Ok((place, ledger))
 }
 
-/// One round of activations, each of the next license, for an identifier that was never seen.
+/// One round of activations, for identifiers that were never seen. Licenses come up in an order that jumps about, as customers do:
+/// neighbours share a page, and a page has no room for new versions of all its rows at once.
 async fn activate_round(ledger: &Ledger, callers: usize, licenses: u64, label: String) -> Result<f64> {
     let until = Until::Time(Instant::now() + round()?);
-    let command = move |turn, caller| fill::activation(turn % licenses, &format!("{label}-{caller}-{turn}.shop.example"));
+    let command = move |turn, caller| fill::activation(fill::scattered(turn, licenses), &format!("{label}-{caller}-{turn}.shop.example"));
     let (done, took) = fill::drive(ledger, callers, until, command).await?;
     Ok(done as f64 / took.as_secs_f64())
 }
@@ -200,7 +201,7 @@ async fn run_node(address: &Address, name: &str, callers: usize, seconds: f64) -
     let licenses = activated_licenses()?;
     let until = Until::Time(Instant::now() + Duration::from_secs_f64(seconds));
     let name = name.to_owned();
-    let command = move |turn, _| fill::activation(turn % licenses, &format!("node-{name}-{turn}.shop.example"));
+    let command = move |turn, _| fill::activation(fill::scattered(turn, licenses), &format!("node-{name}-{turn}.shop.example"));
     let (done, took) = fill::drive(&ledger, callers, until, command).await?;
     println!("{}", done as f64 / took.as_secs_f64());
     fill::close(ledger).await

@@ -110,7 +110,7 @@ impl Ledger {
         let (stopped, executor) = watch::channel(false);
         let (closing, told_to_close) = watch::channel(false);
         let executing = Executor::new(Arc::clone(&store), Arc::clone(&vault), options.clock.clone(), Arc::clone(&shared));
-        let runtime = tokio::runtime::Handle::current();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         // A thread of its own: a commit blocks it, and nobody else.
         std::thread::Builder::new().name("executor".to_owned()).spawn(move || {
             struct Notify(watch::Sender<bool>);

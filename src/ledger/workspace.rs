@@ -231,11 +231,11 @@ impl<'v> Workspace<'v> {
             return None;
         }
         let mut rows = self.rows;
-        let mut upserts = Vec::with_capacity(self.changed.len());
-        let mut deletes = Vec::new();
+        let (mut inserts, mut updates, mut deletes) = (Vec::new(), Vec::new(), Vec::new());
         for key in self.changed {
             match rows.remove(&key).flatten() {
-                Some(row) => upserts.push(row),
+                Some(row) if self.stored.contains(&key) => updates.push(row),
+                Some(row) => inserts.push(row),
                 None if self.stored.contains(&key) => deletes.push(key),
                 // Made and removed within the batch.
                 None => {}
@@ -246,7 +246,8 @@ impl<'v> Workspace<'v> {
         Some(WriteSet {
             head,
             events: self.events,
-            upserts,
+            inserts,
+            updates,
             deletes,
             subjects: self.new_subjects,
             requests: self.new_requests,

@@ -122,8 +122,10 @@ pub struct WriteSet {
     pub head: Head,
     /// With consecutive positions from the locked head's `next_position` on.
     pub events: Vec<StoredEvent>,
-    /// Rows to insert or replace, by primary key.
-    pub upserts: Vec<Row>,
+    /// Rows that are not in the database yet.
+    pub inserts: Vec<Row>,
+    /// Rows that are, in their new state.
+    pub updates: Vec<Row>,
     pub deletes: Vec<RowKey>,
     pub subjects: Vec<StoredSubject>,
     /// Records of requests to insert; one of the same id that has expired is replaced.
@@ -169,8 +171,8 @@ pub trait Store: Send + Sync {
     /// The ledger's secret as [`Store::initialize`] was given it.
     async fn sealed_secret(&self) -> Result<Option<Vec<u8>>, StoreError>;
 
-    /// Starts a write transaction and locks the head row in it. Waits for the lock, but not for ever.
-    async fn begin(&self) -> Result<(Box<dyn Transaction>, Head), StoreError>;
+    /// Starts a write transaction, locks the head row in it and looks things up under the lock. Waits for it, but not for ever.
+    async fn begin(&self, lookups: &Lookups) -> Result<(Box<dyn Transaction>, Head, Found), StoreError>;
 
     /// Runs a query. The SQL is the same for both backends: parameters are `$1`, `$2`, … and appear first in that order.
     async fn query(&self, sql: &'static str, parameters: &[Value]) -> Result<Vec<Vec<Value>>, StoreError>;

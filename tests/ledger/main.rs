@@ -15,7 +15,7 @@ use keyledger::{
     ledger::{
         Actor, Command, CommandResult, ExecuteError, Idempotency, Ledger, OpenError, Options, Origin, OwnerInput, QUEUE_COMMANDS_MAX, Request, replay,
     },
-    store::Store,
+    store::{Lookups, Store},
     vault::MasterKey,
 };
 use keyledger_events::{
@@ -180,12 +180,13 @@ async fn a_refusal_of_a_query_is_recorded_without_waiting(backend: Backend) {
 
 async fn set_versions(store: &dyn Store, versions: &str) {
     // Through a transaction of the store itself: what another program of another version would write.
-    let (transaction, mut head) = store.begin().await.unwrap();
+    let (transaction, mut head, _) = store.begin(&Lookups::default()).await.unwrap();
     head.projections = versions.to_owned();
     let write = keyledger::store::WriteSet {
         head,
         events: Vec::new(),
-        upserts: Vec::new(),
+        inserts: Vec::new(),
+        updates: Vec::new(),
         deletes: Vec::new(),
         subjects: Vec::new(),
         requests: Vec::new(),
@@ -239,7 +240,7 @@ async fn two_ledgers_on_one_database_take_turns(backend: Backend) {
 async fn a_full_queue_refuses_and_loses_nothing(backend: Backend) {
     let fixture = Fixture::with_license(backend, 0).await;
     // The head lock held from outside stops the executor, and the queue fills.
-    let (lock, _) = fixture.ledger.store().begin().await.unwrap();
+    let (lock, _, _) = fixture.ledger.store().begin(&Lookups::default()).await.unwrap();
     let calls: Vec<_> = (0..QUEUE_COMMANDS_MAX + 2_000)
         .map(|n| {
             let ledger = fixture.ledger.clone();

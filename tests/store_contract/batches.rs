@@ -10,7 +10,7 @@ use tokio::time::timeout;
 use crate::{
     on_both_backends,
     place::Place,
-    samples::{NOW, commit, found, found_rows, key, row, row_with, sparse_row, subject, write},
+    samples::{NOW, begin, commit, found, found_rows, key, row, row_with, sparse_row, subject, write},
 };
 
 on_both_backends!(
@@ -29,12 +29,12 @@ on_both_backends!(
 
 async fn the_head_lock_takes_turns(place: &Place) {
     let store: Arc<dyn Store> = place.founded().await.into();
-    let (first, head) = store.begin().await.unwrap();
+    let (first, head, _) = begin(store.as_ref()).await;
     let other = Arc::clone(&store);
-    let mut second = tokio::spawn(async move { other.begin().await.unwrap() });
+    let mut second = tokio::spawn(async move { begin(other.as_ref()).await });
     assert!(timeout(Duration::from_millis(300), &mut second).await.is_err(), "the lock was given twice");
     first.commit(write(&head, 1)).await.unwrap();
-    let (second, head) = second.await.unwrap();
+    let (second, head, _) = second.await.unwrap();
     assert_eq!(head.next_position, 1, "whoever waited sees what was done");
     second.commit(write(&head, 1)).await.unwrap();
     assert_eq!(store.head().await.unwrap().next_position, 2);
@@ -48,7 +48,9 @@ async fn two_nodes_take_turns(place: &Place) {
         nodes.push(tokio::spawn(async move {
             for _ in 0..25 {
                 commit(store.as_ref(), 2, |write| {
-                    write.upserts = vec![row_with(Table::Counters, 1, |name| (name == "next_license").then_some(write.head.next_position.into()))];
+                    let row = row_with(Table::Counters, 1, |name| (name == "next_license").then_some(write.head.next_position.into()));
+                    let is_first = write.head.next_position == 2;
+                    *(if is_first { &mut write.inserts } else { &mut write.updates }) = vec![row];
                 })
                 .await;
             }
@@ -68,7 +70,7 @@ async fn two_nodes_take_turns(place: &Place) {
 async fn a_dropped_transaction_leaves_no_trace(place: &Place) {
     let store = place.founded().await;
     for _ in 0..5 {
-        let (mut transaction, _) = store.begin().await.unwrap();
+        let (mut transaction, _, _) = begin(store.as_ref()).await;
         transaction.load(&Lookups { licenses: vec!["a".into()], ..Lookups::default() }).await.unwrap();
         drop(transaction);
     }
@@ -78,11 +80,11 @@ async fn a_dropped_transaction_leaves_no_trace(place: &Place) {
 
 async fn a_refused_batch_leaves_no_trace(place: &Place) {
     let store = place.founded().await;
-    commit(store.as_ref(), 1, |write| write.upserts = vec![row(Table::License, 1)]).await;
-    let (transaction, head) = store.begin().await.unwrap();
+    commit(store.as_ref(), 1, |write| write.inserts = vec![row(Table::License, 1)]).await;
+    let (transaction, head, _) = begin(store.as_ref()).await;
     let mut refused = write(&head, 2);
     let twice = row_with(Table::License, 3, |name| (name == "license_key").then(|| "license_key-1-é".into()));
-    refused.upserts = vec![row(Table::License, 2), twice];
+    refused.inserts = vec![row(Table::License, 2), twice];
     refused.subjects = vec![subject(SubjectKind::License, 2)];
     let error = transaction.commit(refused).await.unwrap_err();
     let StoreError::Refused(text) = &error else { panic!("{error:?}") };
@@ -91,7 +93,7 @@ async fn a_refused_batch_leaves_no_trace(place: &Place) {
     assert_eq!(store.events(1, 10).await.unwrap(), []);
     assert_eq!(found_rows(store.as_ref(), &[RowKey(Table::License, 2), RowKey(Table::License, 3)]).await, []);
     assert_eq!(store.subjects(&[subject(SubjectKind::License, 2).id]).await.unwrap(), []);
-    commit(store.as_ref(), 1, |write| write.upserts = vec![row(Table::License, 2)]).await;
+    commit(store.as_ref(), 1, |write| write.inserts = vec![row(Table::License, 2)]).await;
 }
 
 async fn rows_of_every_table_come_back(place: &Place) {
@@ -101,7 +103,7 @@ async fn rows_of_every_table_come_back(place: &Place) {
         let all = if matches!(table, Table::Counters | Table::Settings) { &all[..1] } else { &all[..] };
         let keys: Vec<RowKey> = all.iter().map(Row::key).collect();
         assert_eq!(found_rows(store.as_ref(), &keys).await, [], "{}", table.name());
-        commit(store.as_ref(), 1, |write| write.upserts = all.to_vec()).await;
+        commit(store.as_ref(), 1, |write| write.inserts = all.to_vec()).await;
         assert_eq!(found_rows(store.as_ref(), &keys).await, all, "{}", table.name());
         // Everything changes but the key; then nothing does.
         let changed = row_with(*table, 1, |name| match name {
@@ -111,7 +113,7 @@ async fn rows_of_every_table_come_back(place: &Place) {
             _ => None,
         });
         for _ in 0..2 {
-            commit(store.as_ref(), 1, |write| write.upserts = vec![changed.clone()]).await;
+            commit(store.as_ref(), 1, |write| write.updates = vec![changed.clone()]).await;
             assert_eq!(found_rows(store.as_ref(), &keys[..1]).await, std::slice::from_ref(&changed), "{}", table.name());
         }
         commit(store.as_ref(), 1, |write| write.deletes = vec![key(*table, 1), key(*table, 9999)]).await;
@@ -123,7 +125,7 @@ async fn rows_are_found_by_what_else_identifies_them(place: &Place) {
     let store = place.founded().await;
     let tables = [Table::License, Table::Activation, Table::LicenseMeta, Table::Product, Table::ProductMeta, Table::Block];
     commit(store.as_ref(), 1, |write| {
-        write.upserts = tables.iter().flat_map(|table| [row(*table, 1), row(*table, 2), sparse_row(*table, 3)]).collect()
+        write.inserts = tables.iter().flat_map(|table| [row(*table, 1), row(*table, 2), sparse_row(*table, 3)]).collect()
     })
     .await;
     let name = |name: &str, number: i64| format!("{name}-{number}-é");
@@ -163,19 +165,19 @@ async fn deleted_licenses_free_their_key(place: &Place) {
     };
     let live = |number| row_with(Table::License, number, |name| (name == "license_key").then(|| "again".into()));
     let again = Lookups { licenses: vec!["again".into()], ..Lookups::default() };
-    commit(store.as_ref(), 1, |write| write.upserts = vec![live(1)]).await;
+    commit(store.as_ref(), 1, |write| write.inserts = vec![live(1)]).await;
     assert_eq!(found(store.as_ref(), &again).await, [live(1)]);
     // Deleted and made again in one batch.
-    commit(store.as_ref(), 1, |write| write.upserts = vec![deleted(1), live(2)]).await;
+    commit(store.as_ref(), 1, |write| (write.updates, write.inserts) = (vec![deleted(1)], vec![live(2)])).await;
     assert_eq!(found(store.as_ref(), &again).await, [live(2)]);
-    commit(store.as_ref(), 1, |write| write.upserts = vec![deleted(2)]).await;
+    commit(store.as_ref(), 1, |write| write.updates = vec![deleted(2)]).await;
     assert_eq!(found(store.as_ref(), &again).await, []);
     // A row that goes makes room for another in the same batch.
-    commit(store.as_ref(), 1, |write| write.upserts = vec![row(Table::Block, 1)]).await;
+    commit(store.as_ref(), 1, |write| write.inserts = vec![row(Table::Block, 1)]).await;
     let next = row_with(Table::Block, 2, |name| (name == "value").then(|| "value-1-é".into()));
     commit(store.as_ref(), 1, |write| {
         write.deletes = vec![RowKey(Table::Block, 1)];
-        write.upserts = vec![next.clone()];
+        write.inserts = vec![next.clone()];
     })
     .await;
     let lookups = Lookups { blocks: vec![(BlockKind::Ip, "value-1-é".into())], ..Lookups::default() };
@@ -187,7 +189,7 @@ async fn subjects_are_found(place: &Place) {
     let kinds = [SubjectKind::Owner, SubjectKind::License, SubjectKind::Actor, SubjectKind::Block];
     let all: Vec<_> = kinds.iter().flat_map(|kind| [subject(*kind, 1), subject(*kind, 2)]).collect();
     commit(store.as_ref(), 1, |write| write.subjects = all.clone()).await;
-    let (mut transaction, _) = store.begin().await.unwrap();
+    let (mut transaction, _, _) = begin(store.as_ref()).await;
     let lookups = Lookups {
         subjects: vec![(SubjectKind::Actor, 2), (SubjectKind::Block, 3)],
         owners_by_email: vec![subject(SubjectKind::Owner, 1).email_index.unwrap(), vec![9; 32]],
@@ -212,7 +214,7 @@ async fn requests_are_found_replaced_and_expire(place: &Place) {
         expires_at: Timestamp(NOW.0 + expires_at),
     };
     let load = async |ids: &[i64]| {
-        let (mut transaction, _) = store.begin().await.unwrap();
+        let (mut transaction, _, _) = begin(store.as_ref()).await;
         let requests = ids.iter().map(|id| id.to_be_bytes().to_vec()).collect();
         let mut found = transaction.load(&Lookups { requests, ..Lookups::default() }).await.unwrap().requests;
         found.sort_by(|a, b| a.id.cmp(&b.id));
@@ -248,7 +250,7 @@ async fn secrets_are_kept(place: &Place) {
 async fn queries_take_and_give_every_type(place: &Place) {
     let store = place.founded().await;
     let license = row(Table::License, 1);
-    commit(store.as_ref(), 1, |write| write.upserts = vec![license.clone(), sparse_row(Table::License, 2)]).await;
+    commit(store.as_ref(), 1, |write| write.inserts = vec![license.clone(), sparse_row(Table::License, 2)]).await;
     let columns = Table::License.columns().iter().map(|column| column.name).collect::<Vec<_>>().join(", ");
     let sql = format!(
         "SELECT {columns} FROM license WHERE id = $1 AND license_key = $2 AND created_at = $3 AND deleted = $4 AND number < $5 \

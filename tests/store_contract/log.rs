@@ -7,7 +7,7 @@ use uuid::Uuid;
 use crate::{
     on_both_backends,
     place::Place,
-    samples::{NOW, commit, event, first_head, subject, write},
+    samples::{NOW, begin, commit, event, first_head, subject, write},
 };
 
 on_both_backends!(
@@ -37,7 +37,7 @@ async fn the_head_is_read_as_it_was_written(place: &Place) {
     let written = write(&first_head(), 2).head;
     commit(store.as_ref(), 2, |_| {}).await;
     assert_eq!(store.head().await.unwrap(), written);
-    let (_transaction, head) = store.begin().await.unwrap();
+    let (_transaction, head, _) = begin(store.as_ref()).await;
     assert_eq!(head, written);
 }
 
@@ -90,7 +90,7 @@ async fn the_log_cannot_be_changed(place: &Place) {
 
 async fn refuse(store: &dyn Store, spoil: impl FnOnce(&mut WriteSet)) {
     let before = (store.head().await.unwrap(), store.events(0, 100).await.unwrap());
-    let (transaction, head) = store.begin().await.unwrap();
+    let (transaction, head, _) = begin(store).await;
     let mut write = write(&head, 2);
     spoil(&mut write);
     let error = transaction.commit(write).await.unwrap_err();
@@ -141,13 +141,13 @@ async fn a_snapshot_stands_still(place: &Place) {
     use crate::samples::row;
     let store = place.founded().await;
     commit(store.as_ref(), 3, |write| {
-        write.upserts = (1..=5).map(|number| row(Table::License, number)).collect();
+        write.inserts = (1..=5).map(|number| row(Table::License, number)).collect();
         write.subjects = vec![subject(SubjectKind::License, 1)];
     })
     .await;
     let mut snapshot = store.snapshot().await.unwrap();
     commit(store.as_ref(), 2, |write| {
-        write.upserts = vec![row(Table::License, 6)];
+        write.inserts = vec![row(Table::License, 6)];
         write.deletes = vec![keyledger_projections::RowKey(Table::License, 1)];
         write.subjects = vec![subject(SubjectKind::License, 2)];
     })

@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use keyledger::store::{Store, StoreError};
+use keyledger::store::{Lookups, Store, StoreError};
 use keyledger_projections::{ColumnType, Table};
 
 use crate::{
     on_both_backends,
     place::Place,
-    samples::{commit, first_head},
+    samples::{begin, commit, first_head},
 };
 
 on_both_backends!(
@@ -57,7 +57,7 @@ async fn only_one_founds_the_ledger(place: &Place) {
 async fn a_ledger_that_is_not_founded_says_so(place: &Place) {
     let store = place.open().await.unwrap();
     assert_eq!(store.sealed_secret().await.unwrap(), None);
-    for error in [store.head().await.err(), store.begin().await.err(), store.snapshot().await.err()] {
+    for error in [store.head().await.err(), store.begin(&Lookups::default()).await.err(), store.snapshot().await.err()] {
         assert!(matches!(&error, Some(StoreError::Unsuitable(text)) if text == "the ledger is not initialised"), "{error:?}");
     }
     assert!(store.initialize(&first_head(), b"sealed").await.unwrap());
@@ -148,7 +148,7 @@ async fn a_broken_connection_is_opened_anew() {
     assert_eq!(store.head().await.unwrap().next_position, 1);
     commit(store.as_ref(), 1, |_| {}).await;
     // Under way, it is not committed, and says so.
-    let (transaction, head) = store.begin().await.unwrap();
+    let (transaction, head, _) = begin(store.as_ref()).await;
     place.execute(break_all).await.unwrap();
     let error = transaction.commit(crate::samples::write(&head, 1)).await.unwrap_err();
     assert!(matches!(error, StoreError::Unavailable(_) | StoreError::CommitUnknown(_)), "{error:?}");

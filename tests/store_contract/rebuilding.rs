@@ -8,7 +8,7 @@ use keyledger_projections::{Row, RowKey, Table};
 use crate::{
     on_both_backends,
     place::Place,
-    samples::{commit, found, found_rows, row, row_with, sparse_row},
+    samples::{begin, commit, found, found_rows, row, row_with, sparse_row},
 };
 
 on_both_backends!(
@@ -30,7 +30,7 @@ async fn keys_of(place: &Place) -> Vec<String> {
 
 async fn a_swap_puts_fresh_tables_in_place(place: &Place) {
     let store = place.founded().await;
-    commit(store.as_ref(), 1, |write| write.upserts = licenses(1..=3)).await;
+    commit(store.as_ref(), 1, |write| write.inserts = licenses(1..=3)).await;
     // As where a newer program is the first to have it.
     place.execute("DROP TABLE product_meta").await.unwrap();
     // Several in a row: the tables in use and the fresh ones change places each time.
@@ -46,7 +46,7 @@ async fn a_swap_puts_fresh_tables_in_place(place: &Place) {
         loaded.sort_by_key(Row::key);
         assert_eq!(loaded, [changed.clone(), sparse_row(Table::Activation, 50)]);
         // The ones in use are still in use.
-        commit(store.as_ref(), 1, |write| write.upserts = licenses(9..=9)).await;
+        commit(store.as_ref(), 1, |write| write.inserts = licenses(9..=9)).await;
         rebuild.index().await.unwrap();
         let head = rebuild.lock().await.unwrap();
         assert_eq!(head.next_position, 2 + round);
@@ -59,7 +59,7 @@ async fn a_swap_puts_fresh_tables_in_place(place: &Place) {
         assert_eq!(found_rows(store.as_ref(), &keys).await, expected);
         assert_eq!(store.query("SELECT count(*) FROM license", &[]).await.unwrap(), [[4.into()]]);
     }
-    commit(store.as_ref(), 1, |write| write.upserts = licenses(6..=7)).await;
+    commit(store.as_ref(), 1, |write| write.inserts = licenses(6..=7)).await;
     assert_eq!(keys_of(place).await.len(), 6);
     assert_eq!(place.open().await.unwrap().head().await.unwrap().projections, "round 2");
 }
@@ -74,7 +74,7 @@ async fn left_behind(place: &Place) -> Vec<String> {
 
 async fn a_dropped_rebuild_leaves_the_tables_as_they_are(place: &Place) {
     let store = place.founded().await;
-    commit(store.as_ref(), 1, |write| write.upserts = licenses(1..=3)).await;
+    commit(store.as_ref(), 1, |write| write.inserts = licenses(1..=3)).await;
     let before = keys_of(place).await;
     for locked in [false, true] {
         let mut rebuild = store.rebuild().await.unwrap();
@@ -130,7 +130,7 @@ async fn the_lock_keeps_others_from_appending(place: &Place) {
     rebuild.lock().await.unwrap();
     let other = std::sync::Arc::clone(&store);
     let mut waiting = tokio::spawn(async move {
-        let (_transaction, head) = other.begin().await.unwrap();
+        let (_transaction, head, _) = begin(other.as_ref()).await;
         head
     });
     assert!(tokio::time::timeout(Duration::from_millis(300), &mut waiting).await.is_err(), "the lock was given twice");
@@ -157,15 +157,15 @@ async fn swapped_tables_have_their_indexes(place: &Place) {
     assert_eq!(index_count(place).await, before);
     let lookups = Lookups { licenses: vec!["license_key-2-é".into()], ..Lookups::default() };
     assert_eq!(found(store.as_ref(), &lookups).await, [row(Table::License, 2)]);
-    let (transaction, head) = store.begin().await.unwrap();
+    let (transaction, head, _) = begin(store.as_ref()).await;
     let mut write = crate::samples::write(&head, 1);
-    write.upserts = vec![row_with(Table::License, 3, |name| (name == "license_key").then(|| "license_key-2-é".into()))];
+    write.inserts = vec![row_with(Table::License, 3, |name| (name == "license_key").then(|| "license_key-2-é".into()))];
     assert!(matches!(transaction.commit(write).await, Err(StoreError::Refused(_))), "keys are unique still");
 }
 
 async fn a_snapshot_delays_a_swap_but_nobody_else(place: &Place) {
     let store = place.founded().await;
-    commit(store.as_ref(), 1, |write| write.upserts = licenses(1..=1)).await;
+    commit(store.as_ref(), 1, |write| write.inserts = licenses(1..=1)).await;
     let mut snapshot = store.snapshot().await.unwrap();
     let mut rebuild = store.rebuild().await.unwrap();
     rebuild.write(&licenses(1..=2), &[], &[]).await.unwrap();
@@ -182,7 +182,7 @@ async fn a_snapshot_delays_a_swap_but_nobody_else(place: &Place) {
         }
         // What was written under the lock is undone, and others have it.
         assert_eq!(rebuild.load(&[RowKey(Table::License, 8)]).await.unwrap(), []);
-        commit(store.as_ref(), 1, |write| write.upserts = licenses(number..=number)).await;
+        commit(store.as_ref(), 1, |write| write.inserts = licenses(number..=number)).await;
         rebuild.write(&licenses(number..=number), &[], &[]).await.unwrap();
     }
     assert_eq!(keys_of(place).await.len(), 3);

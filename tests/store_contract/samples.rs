@@ -1,6 +1,6 @@
 //! Events and rows to put in. The store doesn't look into them, so they need not make sense.
 
-use keyledger::store::{Head, Lookups, Store, StoredEvent, StoredSubject, WriteSet};
+use keyledger::store::{Found, Head, Lookups, Store, StoredEvent, StoredSubject, Transaction, WriteSet};
 use keyledger_events::{SubjectKind, Timestamp};
 use keyledger_projections::{ColumnType, Row, RowKey, Table, Value};
 use uuid::Uuid;
@@ -100,7 +100,8 @@ pub fn write(head: &Head, events: i64) -> WriteSet {
     WriteSet {
         head: Head { next_position, recorded_at: Timestamp(NOW.0 + next_position), tree_edge: vec![next_position as u8; 32], ..head.clone() },
         events: (head.next_position..next_position).map(event).collect(),
-        upserts: Vec::new(),
+        inserts: Vec::new(),
+        updates: Vec::new(),
         deletes: Vec::new(),
         subjects: Vec::new(),
         requests: Vec::new(),
@@ -110,9 +111,14 @@ pub fn write(head: &Head, events: i64) -> WriteSet {
     }
 }
 
+/// Takes the head lock.
+pub async fn begin(store: &dyn Store) -> (Box<dyn Transaction>, Head, Found) {
+    store.begin(&Lookups::default()).await.unwrap()
+}
+
 /// Commits events, and what else is filled in.
 pub async fn commit(store: &dyn Store, events: i64, fill_in: impl FnOnce(&mut WriteSet)) {
-    let (transaction, head) = store.begin().await.unwrap();
+    let (transaction, head, _) = begin(store).await;
     let mut write = write(&head, events);
     fill_in(&mut write);
     transaction.commit(write).await.unwrap();
@@ -120,9 +126,12 @@ pub async fn commit(store: &dyn Store, events: i64, fill_in: impl FnOnce(&mut Wr
 
 /// Rows as a batch would find them, in the order of their keys.
 pub async fn found(store: &dyn Store, lookups: &Lookups) -> Vec<Row> {
-    let (mut transaction, _) = store.begin().await.unwrap();
+    let (mut transaction, _, together) = store.begin(lookups).await.unwrap();
     let mut rows = transaction.load(lookups).await.unwrap().rows;
     rows.sort_by_key(Row::key);
+    let mut with_the_lock = together.rows;
+    with_the_lock.sort_by_key(Row::key);
+    assert_eq!(rows, with_the_lock, "what is looked up with the lock is what is looked up under it");
     rows
 }
 

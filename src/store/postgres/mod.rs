@@ -34,7 +34,7 @@ use self::{
     transaction::PostgresTransaction,
     value::{Cell, Parameter},
 };
-use super::{Head, Rebuild, Snapshot, Store, StoreError, StoredEvent, StoredSubject, Transaction};
+use super::{Found, Head, Lookups, Rebuild, Snapshot, Store, StoreError, StoredEvent, StoredSubject, Transaction};
 
 /// Queries that share a connection cost less than those that each have one, and the server works on one of them at a time.
 const READERS_MIN: usize = 2;
@@ -114,9 +114,9 @@ impl Store for PostgresStore {
         .await
     }
 
-    async fn begin(&self) -> Result<(Box<dyn Transaction>, Head), StoreError> {
-        let (transaction, head) = in_time(PostgresTransaction::begin(&self.writers, Arc::clone(&self.sql))).await?;
-        Ok((Box::new(transaction), head))
+    async fn begin(&self, lookups: &Lookups) -> Result<(Box<dyn Transaction>, Head, Found), StoreError> {
+        let (transaction, head, found) = in_time(PostgresTransaction::begin(&self.writers, Arc::clone(&self.sql), lookups)).await?;
+        Ok((Box::new(transaction), head, found))
     }
 
     async fn query(&self, sql: &'static str, parameters: &[Value]) -> Result<Vec<Vec<Value>>, StoreError> {

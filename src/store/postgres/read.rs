@@ -130,64 +130,85 @@ enum Kind {
 
 /// Everything that a batch looks up, in one round trip.
 pub(super) async fn load(session: &Session, sql: &Sql, lookups: &Lookups) -> Result<Found, StoreError> {
-    let mut kinds = Vec::new();
-    let mut calls = Vec::new();
-    let mut ask = |kind, call| {
-        kinds.push(kind);
-        calls.push(call);
-    };
-    for (table, keys) in by_table(&lookups.rows) {
-        ask(Kind::Row(table), Call { sql: &sql.table(table)?.select, parameters: vec![Parameter::Column(keys)] });
-    }
-    if !lookups.licenses.is_empty() {
-        let keys = column(lookups.licenses.iter().map(|key| Cell::Text(key)));
-        ask(Kind::Row(Table::License), Call { sql: &sql.license_by_key, parameters: vec![keys] });
-    }
-    let pairs = [
-        (Table::Activation, &sql.activation, &lookups.activations),
-        (Table::LicenseMeta, &sql.license_meta, &lookups.license_meta),
-        (Table::ProductMeta, &sql.product_meta, &lookups.product_meta),
-    ];
-    for (table, sql, pairs) in pairs {
-        if !pairs.is_empty() {
-            let (numbers, texts) = (pairs.iter().map(|pair| Cell::Int(pair.0)), pairs.iter().map(|pair| Cell::Text(&pair.1)));
-            ask(Kind::Row(table), Call { sql, parameters: vec![column(numbers), column(texts)] });
-        }
-    }
-    if !lookups.blocks.is_empty() {
-        let kinds = column(lookups.blocks.iter().map(|(kind, _)| Cell::Text(kind.as_str())));
-        let values = column(lookups.blocks.iter().map(|(_, value)| Cell::Text(value)));
-        ask(Kind::Row(Table::Block), Call { sql: &sql.block, parameters: vec![kinds, values] });
-    }
-    if !lookups.slugs.is_empty() {
-        let slugs = column(lookups.slugs.iter().map(|slug| Cell::Text(slug)));
-        ask(Kind::Row(Table::Product), Call { sql: &sql.product_by_slug, parameters: vec![slugs] });
-    }
-    if !lookups.subjects.is_empty() {
-        let kinds = column(lookups.subjects.iter().map(|(kind, _)| Cell::Text(kind.as_str())));
-        let numbers = column(lookups.subjects.iter().map(|(_, number)| Cell::Int(*number)));
-        ask(Kind::Subject, Call { sql: &sql.subject, parameters: vec![kinds, numbers] });
-    }
-    if !lookups.owners_by_email.is_empty() {
-        let indexes = column(lookups.owners_by_email.iter().map(|index| Cell::Bytes(index)));
-        ask(Kind::Subject, Call { sql: &sql.owner_by_email, parameters: vec![indexes] });
-    }
-    if !lookups.requests.is_empty() {
-        let ids = column(lookups.requests.iter().map(|id| Cell::Bytes(id)));
-        ask(Kind::Request, Call { sql: &sql.request, parameters: vec![ids] });
-    }
+    let asked = Asked::new(sql, lookups)?;
+    asked.found(session.query_all(asked.calls()).await.or_store_error()?)
+}
 
-    let mut found = Found::default();
-    for (kind, rows) in kinds.iter().zip(session.query_all(&calls).await.or_store_error()?) {
-        for row in &rows {
-            match kind {
-                Kind::Row(table) => found.rows.push(table_row(*table, row)?),
-                Kind::Subject => found.subjects.push(subject(row)?),
-                Kind::Request => found.requests.push(request(row)?),
+/// Look-ups as queries, and what their rows are.
+pub(super) struct Asked<'a> {
+    kinds: Vec<Kind>,
+    calls: Vec<Call<'a>>,
+}
+
+impl<'a> Asked<'a> {
+    pub(super) fn new(sql: &'a Sql, lookups: &'a Lookups) -> Result<Self, StoreError> {
+        let mut kinds = Vec::new();
+        let mut calls = Vec::new();
+        let mut ask = |kind, call| {
+            kinds.push(kind);
+            calls.push(call);
+        };
+        for (table, keys) in by_table(&lookups.rows) {
+            ask(Kind::Row(table), Call { sql: &sql.table(table)?.select, parameters: vec![Parameter::Column(keys)] });
+        }
+        if !lookups.licenses.is_empty() {
+            let keys = column(lookups.licenses.iter().map(|key| Cell::Text(key)));
+            ask(Kind::Row(Table::License), Call { sql: &sql.license_by_key, parameters: vec![keys] });
+        }
+        let pairs = [
+            (Table::Activation, &sql.activation, &lookups.activations),
+            (Table::LicenseMeta, &sql.license_meta, &lookups.license_meta),
+            (Table::ProductMeta, &sql.product_meta, &lookups.product_meta),
+        ];
+        for (table, sql, pairs) in pairs {
+            if !pairs.is_empty() {
+                let (numbers, texts) = (pairs.iter().map(|pair| Cell::Int(pair.0)), pairs.iter().map(|pair| Cell::Text(&pair.1)));
+                ask(Kind::Row(table), Call { sql, parameters: vec![column(numbers), column(texts)] });
             }
         }
+        if !lookups.blocks.is_empty() {
+            let kinds = column(lookups.blocks.iter().map(|(kind, _)| Cell::Text(kind.as_str())));
+            let values = column(lookups.blocks.iter().map(|(_, value)| Cell::Text(value)));
+            ask(Kind::Row(Table::Block), Call { sql: &sql.block, parameters: vec![kinds, values] });
+        }
+        if !lookups.slugs.is_empty() {
+            let slugs = column(lookups.slugs.iter().map(|slug| Cell::Text(slug)));
+            ask(Kind::Row(Table::Product), Call { sql: &sql.product_by_slug, parameters: vec![slugs] });
+        }
+        if !lookups.subjects.is_empty() {
+            let kinds = column(lookups.subjects.iter().map(|(kind, _)| Cell::Text(kind.as_str())));
+            let numbers = column(lookups.subjects.iter().map(|(_, number)| Cell::Int(*number)));
+            ask(Kind::Subject, Call { sql: &sql.subject, parameters: vec![kinds, numbers] });
+        }
+        if !lookups.owners_by_email.is_empty() {
+            let indexes = column(lookups.owners_by_email.iter().map(|index| Cell::Bytes(index)));
+            ask(Kind::Subject, Call { sql: &sql.owner_by_email, parameters: vec![indexes] });
+        }
+        if !lookups.requests.is_empty() {
+            let ids = column(lookups.requests.iter().map(|id| Cell::Bytes(id)));
+            ask(Kind::Request, Call { sql: &sql.request, parameters: vec![ids] });
+        }
+        Ok(Self { kinds, calls })
     }
-    Ok(found)
+
+    pub(super) fn calls(&self) -> &[Call<'a>] {
+        &self.calls
+    }
+
+    /// The answers' rows.
+    pub(super) fn found(&self, answers: Vec<Vec<PostgresRow>>) -> Result<Found, StoreError> {
+        let mut found = Found::default();
+        for (kind, rows) in self.kinds.iter().zip(answers) {
+            for row in &rows {
+                match kind {
+                    Kind::Row(table) => found.rows.push(table_row(*table, row)?),
+                    Kind::Subject => found.subjects.push(subject(row)?),
+                    Kind::Request => found.requests.push(request(row)?),
+                }
+            }
+        }
+        Ok(found)
+    }
 }
 
 pub(super) async fn page(session: &Session, sql: &Sql, table: Table, after: i64, limit: i64) -> Result<Vec<Row>, StoreError> {

@@ -120,10 +120,10 @@ impl Rebuild for PostgresRebuild {
     }
 
     async fn write(&mut self, fresh: &[Row], changed: &[Row], deletes: &[RowKey]) -> Result<(), StoreError> {
-        let changed = write::table_values(changed);
+        let changed = write::WrittenRows::new(&[], changed);
         let mut calls = Vec::new();
         write::delete_calls(&self.sql, deletes, &mut calls)?;
-        write::upsert_calls(&self.sql, &changed, &mut calls)?;
+        write::row_calls(&self.sql, &changed, &mut calls)?;
         self.session.query_all(&calls).await.or_store_error()?;
         for table in Table::ALL {
             let rows: Vec<&Row> = fresh.iter().filter(|row| row.key().0 == *table).collect();

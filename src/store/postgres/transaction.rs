@@ -1,13 +1,13 @@
-//! The write transaction of a batch: three round trips.
+//! The write transaction of a batch: two round trips, and a third where more has to be looked up.
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use futures::future::join;
+use futures::future::join3;
 use tokio::time::timeout;
 
 use super::{
-    error::{OrStoreError, is_broken, pipeline_error, store_error},
+    error::{OrStoreError, pipeline_error, store_error},
     pool::{Lease, Writers},
     read,
     session::{ANSWER_TIMEOUT, Sent, Session, in_time},
@@ -23,31 +23,34 @@ pub(super) struct PostgresTransaction {
 }
 
 impl PostgresTransaction {
-    pub(super) async fn begin(writers: &Writers, sql: Arc<Sql>) -> Result<(Self, Head), StoreError> {
+    pub(super) async fn begin(writers: &Writers, sql: Arc<Sql>, lookups: &Lookups) -> Result<(Self, Head, Found), StoreError> {
         if let Some(lease) = writers.idle() {
-            match lock_head(&lease.session).await {
+            match lock_head(&lease.session, &sql, lookups).await {
                 // The connection broke while it was idle: nothing is lost with it.
-                Err(error) if is_broken(&error) => {}
-                rows => return Self::new(lease, sql, rows),
+                Err(StoreError::Unavailable(_)) if lease.session.is_closed() => {}
+                locked => return locked.map(|(head, found)| (Self { lease, sql }, head, found)),
             }
         }
         let lease = writers.open().await?;
-        let rows = lock_head(&lease.session).await;
-        Self::new(lease, sql, rows)
-    }
-
-    fn new(lease: Lease, sql: Arc<Sql>, rows: Result<Vec<tokio_postgres::Row>, tokio_postgres::Error>) -> Result<(Self, Head), StoreError> {
-        let head = read::head(&rows.or_store_error()?)?;
-        Ok((Self { lease, sql }, head))
+        let (head, found) = lock_head(&lease.session, &sql, lookups).await?;
+        Ok((Self { lease, sql }, head, found))
     }
 }
 
-/// Begins and locks the head in one round trip. At READ COMMITTED, what comes after the lock sees everything that was
-/// committed by those who had it before.
-async fn lock_head(session: &Session) -> Result<Vec<tokio_postgres::Row>, tokio_postgres::Error> {
-    session.statement(HEAD_LOCKED).await?;
-    let (begun, rows) = join(session.client.batch_execute("BEGIN"), session.query(HEAD_LOCKED, &[])).await;
-    begun.and(rows)
+/// Begins, locks the head and looks up in one round trip. At READ COMMITTED, what comes after the lock sees everything that
+/// was committed by those who had it before.
+async fn lock_head(session: &Session, sql: &Sql, lookups: &Lookups) -> Result<(Head, Found), StoreError> {
+    let lookups = read::Asked::new(sql, lookups)?;
+    let locked = async {
+        session.statement(HEAD_LOCKED).await?;
+        session.prepare_all(lookups.calls()).await?;
+        let (begun, rows, found) =
+            join3(session.client.batch_execute("BEGIN"), session.query(HEAD_LOCKED, &[]), session.query_all(lookups.calls())).await;
+        begun?;
+        Ok((rows?, found?))
+    };
+    let (head, found) = locked.await.or_store_error()?;
+    Ok((read::head(&head)?, lookups.found(found)?))
 }
 
 #[async_trait]
@@ -58,8 +61,8 @@ impl Transaction for PostgresTransaction {
 
     async fn commit(self: Box<Self>, write: WriteSet) -> Result<(), StoreError> {
         let Self { lease, sql } = *self;
-        let upserts = write::table_values(&write.upserts);
-        let calls = write::calls(&sql, &write, &upserts)?;
+        let rows = write::WrittenRows::new(&write.inserts, &write.updates);
+        let calls = write::calls(&sql, &write, &rows)?;
         let session = &*lease.session;
         in_time(async { session.prepare_all(&calls).await.or_store_error() }).await?;
         let mut sent = Sent::default();

@@ -15,7 +15,7 @@ use crate::store::{Head, StoreError, StoredEvent, WriteSet};
 /// Rows' values by table.
 pub(super) type TableValues = BTreeMap<Table, Vec<Vec<Value>>>;
 
-pub(super) fn table_values(rows: &[Row]) -> TableValues {
+fn table_values(rows: &[Row]) -> TableValues {
     let mut tables = TableValues::new();
     for row in rows {
         tables.entry(row.key().0).or_default().push(row.values());
@@ -23,14 +23,26 @@ pub(super) fn table_values(rows: &[Row]) -> TableValues {
     tables
 }
 
+/// The values of rows to be written.
+pub(super) struct WrittenRows {
+    inserts: TableValues,
+    updates: TableValues,
+}
+
+impl WrittenRows {
+    pub(super) fn new(inserts: &[Row], updates: &[Row]) -> Self {
+        Self { inserts: table_values(inserts), updates: table_values(updates) }
+    }
+}
+
 /// The statements of a batch, in their order: rows go before others take their place, and the head moves after the events.
-pub(super) fn calls<'a>(sql: &'a Sql, write: &'a WriteSet, upserts: &'a TableValues) -> Result<Vec<Call<'a>>, StoreError> {
+pub(super) fn calls<'a>(sql: &'a Sql, write: &'a WriteSet, rows: &'a WrittenRows) -> Result<Vec<Call<'a>>, StoreError> {
     let mut calls = Vec::new();
     if !write.events.is_empty() {
         calls.push(insert_events(&write.events));
     }
     delete_calls(sql, &write.deletes, &mut calls)?;
-    upsert_calls(sql, upserts, &mut calls)?;
+    row_calls(sql, rows, &mut calls)?;
     let mut call = |sql, parameters| calls.push(Call { sql, parameters });
     let subjects = &write.subjects;
     if !subjects.is_empty() {
@@ -106,10 +118,17 @@ pub(super) fn delete_calls<'a>(sql: &'a Sql, keys: &[RowKey], into: &mut Vec<Cal
     Ok(())
 }
 
-pub(super) fn upsert_calls<'a>(sql: &'a Sql, tables: &'a TableValues, into: &mut Vec<Call<'a>>) -> Result<(), StoreError> {
-    for (table, rows) in tables {
-        let parameters = (0..table.columns().len()).map(|i| column(rows.iter().map(|row| row.get(i).map_or(Cell::Null, Cell::from))));
-        into.push(Call { sql: &sql.table(*table)?.upsert, parameters: parameters.collect() });
+/// Rows change before others take their place: a license key can go from one to another.
+pub(super) fn row_calls<'a>(sql: &'a Sql, rows: &'a WrittenRows, into: &mut Vec<Call<'a>>) -> Result<(), StoreError> {
+    fn parameters<'a>(table: Table, rows: &'a [Vec<Value>]) -> Vec<Parameter<'a>> {
+        let columns = 0..table.columns().len();
+        columns.map(|i| column(rows.iter().map(|row| row.get(i).map_or(Cell::Null, Cell::from)))).collect()
+    }
+    for (table, rows) in &rows.updates {
+        into.push(Call { sql: &sql.table(*table)?.update, parameters: parameters(*table, rows) });
+    }
+    for (table, rows) in &rows.inserts {
+        into.push(Call { sql: &sql.table(*table)?.insert, parameters: parameters(*table, rows) });
     }
     Ok(())
 }

@@ -37,7 +37,7 @@ use self::{
     snapshot::SqliteSnapshot,
     transaction::SqliteTransaction,
 };
-use super::{Head, Rebuild, Snapshot, Store, StoreError, StoredEvent, StoredSubject, Transaction};
+use super::{Found, Head, Lookups, Rebuild, Snapshot, Store, StoreError, StoredEvent, StoredSubject, Transaction};
 
 /// A few readers are enough: each is busy for microseconds.
 const READERS_MIN: usize = 2;
@@ -136,10 +136,11 @@ impl Store for SqliteStore {
         })
     }
 
-    async fn begin(&self) -> Result<(Box<dyn Transaction>, Head), StoreError> {
+    async fn begin(&self, lookups: &Lookups) -> Result<(Box<dyn Transaction>, Head, Found), StoreError> {
         let writer = lock_writer(&self.writer).await?;
-        let (transaction, head) = SqliteTransaction::begin(writer, Arc::clone(&self.sql))?;
-        Ok((Box::new(transaction), head))
+        let (mut transaction, head) = SqliteTransaction::begin(writer, Arc::clone(&self.sql))?;
+        let found = transaction.load(lookups).await?;
+        Ok((Box::new(transaction), head, found))
     }
 
     async fn query(&self, sql: &'static str, parameters: &[Value]) -> Result<Vec<Vec<Value>>, StoreError> {

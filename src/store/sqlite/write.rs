@@ -18,7 +18,9 @@ const EXPIRED_MAX: i64 = 1_000;
 pub(super) fn write_set(connection: &Connection, tables: &[TableSql], write: &WriteSet) -> Result<(), StoreError> {
     insert_events(connection, &write.events)?;
     delete_rows(connection, tables, &write.deletes)?;
-    put_rows(connection, tables, &write.upserts)?;
+    // Rows change before others take their place: a license key can go from one to another.
+    put_rows(connection, tables, &write.updates)?;
+    insert_rows(connection, tables, &write.inserts)?;
     insert_subjects(connection, &write.subjects)?;
     put_requests(connection, &write.requests)?;
     put_secrets(connection, &write.api_key_secrets, &write.key_pair_secrets)?;
@@ -51,7 +53,7 @@ fn insert_events(connection: &Connection, events: &[StoredEvent]) -> Result<(), 
     Ok(())
 }
 
-/// Inserts or replaces rows. Most are of licenses whose indexed columns stay as they are.
+/// Changes rows. Most are of licenses whose indexed columns stay as they are.
 pub(super) fn put_rows(connection: &Connection, tables: &[TableSql], rows: &[Row]) -> Result<(), StoreError> {
     for row in rows {
         let sql = by_table(tables, row.key().0)?;
