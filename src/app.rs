@@ -9,10 +9,12 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use crate::{
     access::Access,
     clock::Clock,
-    ledger::{Ledger, OpenError},
+    envato::{Envato, EnvatoConfig},
+    ledger::Ledger,
     limits::{Limits, RateLimit},
+    outgoing::{Allowed, Outgoing},
     public_keys::PublicKeys,
-    signer::Signer,
+    signer::{Signer, SignerError},
 };
 
 /// What of the configuration concerns HTTP.
@@ -26,6 +28,18 @@ pub struct HttpConfig {
     pub rate_limit_key: Option<RateLimit>,
     /// The same for each address.
     pub rate_limit_ip: Option<RateLimit>,
+    /// Where outgoing calls may go beside public addresses.
+    pub allow_outgoing: Allowed,
+    /// Where purchases are asked after, where they are.
+    pub envato: Option<EnvatoConfig>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum AppError {
+    #[error(transparent)]
+    Signer(#[from] SignerError),
+    #[error("failed to prepare outgoing calls: {0}")]
+    Outgoing(#[from] reqwest::Error),
 }
 
 pub struct App {
@@ -33,6 +47,8 @@ pub struct App {
     pub signer: Signer,
     pub access: Access,
     pub limits: Limits,
+    pub outgoing: Outgoing,
+    pub envato: Option<Envato>,
     pub public_keys: PublicKeys,
     pub clock: Clock,
     pub config: HttpConfig,
@@ -47,17 +63,21 @@ impl App {
     /// Puts a server together around an open ledger.
     ///
     /// # Errors
-    /// When the global signing key can't be had.
-    pub async fn new(ledger: Ledger, clock: Clock, config: HttpConfig, metrics: Option<PrometheusHandle>) -> Result<Self, OpenError> {
+    /// When the global signing key can't be had, or the system's certificate authorities can't.
+    pub async fn new(ledger: Ledger, clock: Clock, config: HttpConfig, metrics: Option<PrometheusHandle>) -> Result<Self, AppError> {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let signer = Signer::new(Arc::clone(ledger.store()), Arc::clone(ledger.vault()), cores).await?;
         let access = Access::new(Arc::clone(ledger.store()), Arc::clone(ledger.vault()));
         let limits = Limits::new(config.rate_limit_ip, config.rate_limit_key);
+        let outgoing = Outgoing::new(config.allow_outgoing.clone())?;
+        let envato = config.envato.as_ref().map(|config| Envato::new(outgoing.clone(), config));
         Ok(Self {
             ledger,
             signer,
             access,
             limits,
+            outgoing,
+            envato,
             public_keys: PublicKeys::default(),
             clock,
             config,

@@ -19,9 +19,11 @@ use crate::{
     access::parse_network,
     app::{App, HttpConfig},
     clock::Clock,
+    envato::{self, EnvatoConfig},
     http,
     ledger::Options,
     limits::RateLimit,
+    outgoing::Allowed,
 };
 
 /// A shorter bootstrap key could be guessed.
@@ -50,6 +52,17 @@ pub struct ServeArgs {
     /// Requests from one address to interface A and the administration, such as 600/min [default: as many as come]
     #[arg(long, env = "KEYLEDGER_RATE_LIMIT_IP", value_name = "RATE")]
     rate_limit_ip: Option<String>,
+    /// Network, address or host name that web hooks and other outgoing calls may reach although it is not public; may be given
+    /// several times.
+    #[arg(long, env = "KEYLEDGER_ALLOW_OUTGOING", value_delimiter = ',', value_name = "CIDR|HOST")]
+    allow_outgoing: Vec<String>,
+    /// Base URL of the Envato API.
+    #[arg(long, env = "KEYLEDGER_ENVATO_URL", default_value = envato::DEFAULT_URL, value_name = "URL")]
+    envato_url: String,
+    /// The vendor's personal token for the Envato API: with it, purchase codes of products with the source envato are asked after
+    /// there. Better given as the variable, since other users can see a command line.
+    #[arg(long, env = "KEYLEDGER_ENVATO_TOKEN", hide_env_values = true, value_name = "TOKEN")]
+    envato_token: Option<String>,
     /// An API key with every capability that shall exist; one of an earlier value is disabled.
     #[arg(long, env = "KEYLEDGER_BOOTSTRAP_API_KEY", hide_env_values = true, value_name = "KEY")]
     bootstrap_api_key: Option<String>,
@@ -73,6 +86,20 @@ fn rate_limit(option: &str, text: Option<&str>) -> Result<Option<RateLimit>, Fai
     text.map(|text| text.parse().map_err(|error| format!("{option} {error}").into())).transpose()
 }
 
+/// Where purchases are asked after, where a token is given; variables that are set to nothing are unset.
+fn envato_config(url: &str, token: Option<&str>) -> Result<Option<EnvatoConfig>, Failure> {
+    let Some(token) = token.map(str::trim).filter(|token| !token.is_empty()) else { return Ok(None) };
+    if !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err("KEYLEDGER_ENVATO_TOKEN must be visible characters of ASCII: it is sent in a header".into());
+    }
+    let url = Some(url.trim()).filter(|url| !url.is_empty()).unwrap_or(envato::DEFAULT_URL);
+    let is_base = |url: &url::Url| matches!(url.scheme(), "http" | "https") && url.query().is_none() && url.fragment().is_none();
+    if !url::Url::parse(url).is_ok_and(|url| is_base(&url)) {
+        return Err(format!("--envato-url {url}: not an http or https URL").into());
+    }
+    Ok(Some(EnvatoConfig { url: url.to_owned(), token: token.to_owned() }))
+}
+
 pub async fn run(args: ServeArgs) -> Result<(), Failure> {
     let bootstrap = args.bootstrap_api_key.as_deref().map(str::trim).filter(|key| !key.is_empty());
     if bootstrap.is_some_and(|key| !is_usable_key(key)) {
@@ -85,6 +112,9 @@ pub async fn run(args: ServeArgs) -> Result<(), Failure> {
     let trusted_proxies = networks(&args.trusted_proxy)?;
     let rate_limit_key = rate_limit("--rate-limit-key", args.rate_limit_key.as_deref())?;
     let rate_limit_ip = rate_limit("--rate-limit-ip", args.rate_limit_ip.as_deref())?;
+    let allow_outgoing = Allowed::parse(args.allow_outgoing.iter().map(String::as_str))
+        .map_err(|entry| format!("--allow-outgoing {entry}: not an address, a network such as 10.0.0.0/8, or a host name"))?;
+    let envato = envato_config(&args.envato_url, args.envato_token.as_deref())?;
     let metrics = install_metrics()?;
     // Before anything else is touched: a second server must not even open the ledger.
     let _lock = match args.store.database_url() {
@@ -101,7 +131,14 @@ pub async fn run(args: ServeArgs) -> Result<(), Failure> {
     }
     let listener = TcpListener::bind(args.listen).await.map_err(|error| format!("cannot listen on {}: {error}", args.listen))?;
     let address = listener.local_addr()?;
-    let config = HttpConfig { trusted_proxies, public_url: args.public_url.filter(|url| !url.trim().is_empty()), rate_limit_key, rate_limit_ip };
+    let config = HttpConfig {
+        trusted_proxies,
+        public_url: args.public_url.filter(|url| !url.trim().is_empty()),
+        rate_limit_key,
+        rate_limit_ip,
+        allow_outgoing,
+        envato,
+    };
     let app = Arc::new(App::new(ledger.clone(), clock, config, Some(metrics.clone())).await?);
     tokio::spawn(async move {
         loop {

@@ -1,7 +1,10 @@
 //! Using a license: verify, activate, assign, deactivate, details.
 
+use std::sync::Arc;
+
 use keyledger_events::{
     license::{self, LicenseError},
+    product::Source,
     values::{Identifier, LicenseKey},
 };
 use keyledger_projections::{LicenseMetaRow, LicenseRow, ProductMetaRow, ProductRow};
@@ -16,7 +19,10 @@ use super::{
     envelope::{Answer, Answered, internal},
     extract::Call,
 };
-use crate::ledger::{Command, CommandResult, LicenseUse, LicenseView, Outcome, OwnerInput};
+use crate::{
+    app::App,
+    ledger::{Command, CommandResult, LicenseUse, LicenseView, Origin, Outcome, OwnerInput},
+};
 
 /// The codes of the checks that every use of a license passes first.
 macro_rules! use_codes {
@@ -36,11 +42,49 @@ pub(super) use use_codes;
 
 pub const VERIFY: Doc = Doc::new("Check that a license key may be used")
     .parameters(&[LICENSE_KEY, IDENTIFIER, Parameter::optional("email", Shape::Email, "The owner of a purchase code that is not known yet.")])
-    .codes(use_codes![Code::NoActivationFound, Code::ValidLicenseKey]);
+    .codes(use_codes![Code::NoActivationFound, Code::ValidLicenseKey, Code::EnvatoPurchaseCodeAdded]);
 
 pub async fn verify(mut call: Call) -> Answered {
-    let (_, _, found) = valid_license(&mut call, Op::Verify).await?;
+    let (key, identifier) = (call.license_key()?, call.identifier()?);
+    let Some(key) = key else { return Ok(refused(Op::Verify, LicenseError::Unknown, None)) };
+    match call.app.ledger.find_use(&key, identifier.as_ref()).await? {
+        Some(found) => verified(&call.app, &call.origin, &key, identifier.as_ref(), &found),
+        None => purchased(call, &key, identifier.as_ref()).await,
+    }
+}
+
+fn verified(app: &App, origin: &Origin, key: &LicenseKey, identifier: Option<&Identifier>, found: &LicenseUse) -> Answered {
+    check_use(app, origin, Op::Verify, key, identifier, found)?;
     Ok(Answer::new(Code::ValidLicenseKey).signed_by(found.key_pair))
+}
+
+/// A key that the ledger doesn't know may be a purchase on one of Envato's marketplaces: then it becomes a license now.
+async fn purchased(mut call: Call, key: &LicenseKey, identifier: Option<&Identifier>) -> Answered {
+    let (app, origin) = (Arc::clone(&call.app), call.origin.clone());
+    let unknown = || refused(Op::Verify, LicenseError::Unknown, None);
+    let Some(envato) = &app.envato else { return Ok(unknown()) };
+    if !app.ledger.has_product_of(Source::Envato).await? {
+        return Ok(unknown());
+    }
+    let owner = OwnerInput { name: None, email: call.email("email")? };
+    let sale = envato.sale(key.as_str()).await.map_err(|error| {
+        tracing::warn!(%error, "a purchase can't be asked after");
+        Answer::unavailable("Whether this is a purchase can't be asked at the moment.")
+    })?;
+    let Some(sale) = sale else { return Ok(unknown()) };
+    let Some(row) = app.ledger.product_by_reference(Source::Envato, &sale.item).await? else { return Ok(unknown()) };
+    let command = Command::AddPurchased { key: key.clone(), product: row.product.number, external_reference: sale.item, owner };
+    let outcome = call.execute(command).await?;
+    match outcome.result {
+        CommandResult::PurchaseAdded => Ok(Answer::new(Code::EnvatoPurchaseCodeAdded).signed_by(outcome.key_pair)),
+        // Another request was first: then it is a license like any other.
+        CommandResult::LicenseRefused(LicenseError::Exists) => match app.ledger.find_use(key, identifier).await? {
+            Some(found) => verified(&app, &origin, key, identifier, &found),
+            None => Ok(unknown()),
+        },
+        CommandResult::NoSuchProduct => Ok(unknown()),
+        other => Err(internal(&format_args!("a purchase came to {other:?}"))),
+    }
 }
 
 pub const ACTIVATE: Doc = Doc::new("Activate a license key for an identifier")
@@ -137,6 +181,17 @@ pub async fn details(mut call: Call) -> Answered {
         .field("product", &ProductDetails::new(product, &product_meta))
 }
 
+/// The checks that every use passes; where one fails, its answer.
+fn check_use(app: &App, origin: &Origin, operation: Op, key: &LicenseKey, identifier: Option<&Identifier>, found: &LicenseUse) -> Answered<()> {
+    let checked = license::verify(&found.license, found.product_active, identifier.is_some(), found.activation.as_ref(), app.clock.now());
+    checked.map_err(|error| {
+        if let Some(reason) = error.recorded_reason() {
+            app.ledger.record_refusal(key, identifier, reason, None, origin.clone());
+        }
+        refused(operation, error, found.key_pair)
+    })
+}
+
 /// The license that a query is about, after the checks that every use passes; where one fails, its answer.
 async fn valid_license(call: &mut Call, operation: Op) -> Answered<(LicenseKey, Option<Identifier>, LicenseUse)> {
     let (key, identifier) = (call.license_key()?, call.identifier()?);
@@ -144,16 +199,8 @@ async fn valid_license(call: &mut Call, operation: Op) -> Answered<(LicenseKey, 
     let Some(found) = call.app.ledger.find_use(&key, identifier.as_ref()).await? else {
         return Err(refused(operation, LicenseError::Unknown, None));
     };
-    let checked = license::verify(&found.license, found.product_active, identifier.is_some(), found.activation.as_ref(), call.app.clock.now());
-    match checked {
-        Ok(()) => Ok((key, identifier, found)),
-        Err(error) => {
-            if let Some(reason) = error.recorded_reason() {
-                call.app.ledger.record_refusal(&key, identifier.as_ref(), reason, None, call.origin.clone());
-            }
-            Err(refused(operation, error, found.key_pair))
-        }
-    }
+    check_use(&call.app, &call.origin, operation, &key, identifier.as_ref(), &found)?;
+    Ok((key, identifier, found))
 }
 
 /// The key pair that signs what is about a license: its product's, if that still exists.

@@ -11,6 +11,7 @@ mod admin_access;
 mod admin_products;
 mod assigning;
 mod check_order;
+mod envato;
 mod envelope;
 mod examples;
 mod expiry;
