@@ -133,7 +133,9 @@ fn operation(route: &Route, schemas: &mut Map<String, Value>) -> Value {
     let mut request_body = None;
     if let Some(described) = &route.described {
         for (name, schema) in &described.components {
-            schemas.insert(name.clone(), serde_json::to_value(schema).unwrap_or_default());
+            let schema = serde_json::to_value(schema).unwrap_or_default();
+            let earlier = schemas.insert(name.clone(), schema.clone());
+            debug_assert!(earlier.is_none_or(|earlier| earlier == schema), "two types are called {name}");
         }
         let schema = described.input_schema.as_ref().map(|schema| serde_json::to_value(schema).unwrap_or_default()).unwrap_or_default();
         match described.input {

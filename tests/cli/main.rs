@@ -7,4 +7,5 @@ mod access_commands;
 mod bootstrap;
 mod demo;
 mod maintenance;
+mod product_commands;
 mod usage;

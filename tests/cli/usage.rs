@@ -31,7 +31,7 @@ async fn wrong_arguments_are_named() {
 async fn help_names_every_command() {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let help = finish(bare_command(&["--help"], directory.path())).await.success();
-    for command in ["demo", "serve", "api-key", "block", "verify", "rebuild", "public-key"] {
+    for command in ["demo", "serve", "api-key", "block", "product", "verify", "rebuild", "public-key"] {
         assert!(help.contains(command), "{command} is not in:\n{help}");
     }
     let help = finish(bare_command(&["serve", "--help"], directory.path())).await.success();

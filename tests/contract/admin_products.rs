@@ -21,6 +21,7 @@ async fn products_are_made_changed_and_deleted(backend: Backend) {
     assert!(product["key_pair"].is_i64(), "a key pair of its own: {product}");
 
     let number = product["number"].as_i64().expect("a number");
+    on.api.ring().note_product(number);
     on.api.new_license(number, fields!(status: "available")).await;
     on.api.form("create-product-meta", fields!(product_id: number, key: "colour", value: "blue")).await.expect(273, PRODUCT);
     let shown = on.api.admin_get(&path).await;

@@ -96,7 +96,8 @@ impl KeyRing {
         if key.pem == self.global().await.pem { Known::None } else { Known::Key(Box::new(key)) }
     }
 
-    fn note_product(&self, number: i64) {
+    /// Says that there is such a product, where no answer of interface A has.
+    pub fn note_product(&self, number: i64) {
         self.products.lock().expect("no panic under the lock").entry(number).or_insert(Known::NotAskedYet);
     }
 

@@ -6,7 +6,7 @@ use keyledger_projections::ApiKeyRow;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{AdminCall, Check, Created, Json, Kind, Listing, Page, Problem, Query, Replied, Shown};
+use super::{AdminCall, Check, Created, Json, Kind, Listing, Paged, Problem, Query, Replied, Shown};
 use crate::{
     http::{capabilities, doc::Doc},
     ledger::{Command, CommandResult},
@@ -96,11 +96,11 @@ pub struct IssuedApiKey {
 
 pub const LIST: Doc = Doc::new("API keys").details("In ascending number, disabled ones too.");
 
-pub async fn list(call: AdminCall, Query(query): Query<Listing>) -> Replied<Shown<Page<ApiKey>>> {
+pub async fn list(call: AdminCall, Query(query): Query<Listing>) -> Replied<Paged<ApiKey>> {
     let wanted = query.wanted()?;
     let rows = call.app.ledger.list_api_keys(wanted.after, wanted.rows()).await?;
     let now = call.app.clock.now();
-    Ok(Shown(wanted.page(rows, |row| row.api_key.number, |row| ApiKey::new(row, now))))
+    Ok(Paged(wanted.page(rows, |row| row.api_key.number, |row| ApiKey::new(row, now))))
 }
 
 pub const SHOW: Doc = Doc::new("An API key");
@@ -140,7 +140,7 @@ pub async fn create(call: AdminCall, Json(new): Json<NewApiKey>) -> Replied<Crea
     let expires_at = new.expires_at.and_then(|text| check.time("/expires_at", &text));
     check.end()?;
     let own = call.app.ledger.api_key(call.api_key).await?.ok_or_else(|| Problem::not_found("API key"))?.api_key;
-    if let Some(more) = wanted.iter().find(|capability| !own.allows(capability)) {
+    if let Some(more) = wanted.iter().find(|capability| !may_give(&own, capability)) {
         return Err(Problem::new(Kind::NotPermitted, format!("The caller's key may not give what it lacks itself: {more}.")));
     }
 
@@ -159,6 +159,11 @@ pub async fn create(call: AdminCall, Json(new): Json<NewApiKey>) -> Replied<Crea
         }
         other => Err(Problem::unexpected(&other)),
     }
+}
+
+/// What may write may read.
+fn may_give(own: &keyledger_events::api_key::ApiKey, capability: &str) -> bool {
+    own.allows(capability) || capability.strip_suffix(":read").is_some_and(|writing| own.allows(writing))
 }
 
 pub const DISABLE: Doc = Doc::new("Disable an API key for good").details("It stays in the list. Servers notice within a second.");

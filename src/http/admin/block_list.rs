@@ -9,7 +9,7 @@ use keyledger_projections::BlockRow;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{AdminCall, Check, Created, Done, Json, Listing, Page, Problem, Query, Replied, Shown};
+use super::{AdminCall, Check, Created, Done, Json, Listing, Paged, Problem, Query, Replied, Shown};
 use crate::{
     http::doc::Doc,
     ledger::{Command, CommandResult},
@@ -61,10 +61,10 @@ pub struct NewBlock {
 
 pub const LIST: Doc = Doc::new("What is blocked").details("In ascending number.");
 
-pub async fn list(call: AdminCall, Query(query): Query<Listing>) -> Replied<Shown<Page<Block>>> {
+pub async fn list(call: AdminCall, Query(query): Query<Listing>) -> Replied<Paged<Block>> {
     let wanted = query.wanted()?;
     let rows = call.app.ledger.list_blocks(wanted.after, wanted.rows()).await?;
-    Ok(Shown(wanted.page(rows, |row| row.block.number, Block::new)))
+    Ok(Paged(wanted.page(rows, |row| row.block.number, Block::new)))
 }
 
 pub const ADD: Doc = Doc::new("Block an address, a network or an identifier").details("Servers notice within a second.");

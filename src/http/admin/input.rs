@@ -8,7 +8,8 @@ use axum::response::Response;
 use bytes::Bytes;
 use serde::{Serialize, de::DeserializeOwned};
 use utoipa::ToSchema;
-use utoipa::openapi::{RefOr, Schema};
+use utoipa::openapi::schema::{ArrayBuilder, ObjectBuilder, SchemaType, Type};
+use utoipa::openapi::{Ref, RefOr, Schema};
 use uuid::Uuid;
 
 use super::super::{body, envelope};
@@ -53,7 +54,7 @@ fn named<T: ToSchema>(components: &mut Vec<(String, RefOr<Schema>)>) -> RefOr<Sc
     T::schemas(components);
     let name = T::name().into_owned();
     components.push((name.clone(), T::schema()));
-    RefOr::Ref(utoipa::openapi::Ref::from_schema_name(name))
+    RefOr::Ref(Ref::from_schema_name(name))
 }
 
 /// What a handler takes.
@@ -202,4 +203,27 @@ pub struct Page<T> {
     pub items: Vec<T>,
     /// The cursor of the next page, to be given as `after`; `null` on the last one.
     pub next: Option<String>,
+}
+
+/// 200 with a page. Each kind of item has a page of its own name.
+pub struct Paged<T>(pub Page<T>);
+
+impl<T: Serialize + ToSchema + Send> Reply for Paged<T> {
+    const STATUS: StatusCode = StatusCode::OK;
+
+    fn schema(components: &mut Vec<(String, RefOr<Schema>)>) -> Option<RefOr<Schema>> {
+        named::<T>(components);
+        let name = format!("{}Page", T::name());
+        let items = ArrayBuilder::new().items(Ref::from_schema_name(T::name())).build();
+        let next = ObjectBuilder::new()
+            .schema_type(SchemaType::from_iter([Type::String, Type::Null]))
+            .description(Some("The cursor of the next page, to be given as `after`; `null` on the last one."));
+        let page = ObjectBuilder::new().property("items", items).required("items").property("next", next).required("next");
+        components.push((name.clone(), page.into()));
+        Some(RefOr::Ref(Ref::from_schema_name(name)))
+    }
+
+    fn into_response(self, request_id: Uuid) -> Response {
+        json(Self::STATUS, &self.0, request_id)
+    }
 }

@@ -5,7 +5,7 @@ use keyledger_projections::{ActivationRow, LicenseRow};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{AdminCall, Check, Listing, Page, Problem, Query, Replied, Shown, Wanted, products::MetaEntry};
+use super::{AdminCall, Check, Listing, Page, Paged, Problem, Query, Replied, Shown, Wanted, products::MetaEntry};
 use crate::{http::doc::Doc, ledger::LicenseFilter};
 
 /// What a license's status is.
@@ -126,6 +126,7 @@ pub struct LicenseDetail {
     pub license: License,
     pub meta: Vec<MetaEntry>,
     /// The first page of its activations, those that have ended too.
+    #[schema(inline)]
     pub activations: Page<Activation>,
 }
 
@@ -151,7 +152,7 @@ pub struct LicenseQuery {
 
 pub const LIST: Doc = Doc::new("Licenses").details("In ascending number. Every filter that is given must hold.");
 
-pub async fn list(call: AdminCall, Query(query): Query<LicenseQuery>) -> Replied<Shown<Page<License>>> {
+pub async fn list(call: AdminCall, Query(query): Query<LicenseQuery>) -> Replied<Paged<License>> {
     let wanted = Wanted::new(query.limit, query.after.as_deref())?;
     let mut check = Check::default();
     let mut text = |name: &str, text: Option<String>| text.map(|text| check.short(name, &text));
@@ -160,7 +161,7 @@ pub async fn list(call: AdminCall, Query(query): Query<LicenseQuery>) -> Replied
     check.end()?;
     let filter = LicenseFilter { product: query.product, status: query.status.map(Status::from), owner_email, owner_name };
     let rows = call.app.ledger.list_licenses(&filter, license_key.as_deref(), wanted.after, wanted.rows()).await?;
-    Ok(Shown(wanted.page(rows, |row| row.license.number, License::new)))
+    Ok(Paged(wanted.page(rows, |row| row.license.number, License::new)))
 }
 
 pub(super) async fn found(call: &AdminCall) -> Replied<LicenseRow> {
@@ -184,8 +185,8 @@ pub async fn show(call: AdminCall, (): ()) -> Replied<Shown<LicenseDetail>> {
 
 pub const ACTIVATIONS: Doc = Doc::new("The activations of a license").details("In ascending number, those that have ended too.");
 
-pub async fn activations(call: AdminCall, Query(query): Query<Listing>) -> Replied<Shown<Page<Activation>>> {
+pub async fn activations(call: AdminCall, Query(query): Query<Listing>) -> Replied<Paged<Activation>> {
     let wanted = query.wanted()?;
     let row = found(&call).await?;
-    Ok(Shown(activation_page(&call, &row, wanted).await?))
+    Ok(Paged(activation_page(&call, &row, wanted).await?))
 }

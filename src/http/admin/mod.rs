@@ -30,7 +30,7 @@ use crate::{
 
 pub use check::Check;
 pub use cursor::{Listing, Wanted};
-pub use input::{Created, Described, Done, Input, InputPlace, Json, Page, Query, Reply, Shown};
+pub use input::{Created, Described, Done, Input, InputPlace, Json, Page, Paged, Query, Reply, Shown};
 pub use problem::{Kind, Problem, ProblemBody};
 
 /// What a handler of the administration ends with.

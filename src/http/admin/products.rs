@@ -5,7 +5,7 @@ use keyledger_projections::{LicenseCountRow, ProductRow};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{AdminCall, Check, Created, Done, Json, Listing, Page, Problem, Query, Replied, Shown};
+use super::{AdminCall, Check, Created, Done, Json, Listing, Paged, Problem, Query, Replied, Shown};
 use crate::{
     http::{
         doc::Doc,
@@ -189,10 +189,10 @@ fn post_url(check: &mut Check, url: &str) -> String {
 
 pub const LIST: Doc = Doc::new("Products").details("In ascending number.");
 
-pub async fn list(call: AdminCall, Query(query): Query<Listing>) -> Replied<Shown<Page<Product>>> {
+pub async fn list(call: AdminCall, Query(query): Query<Listing>) -> Replied<Paged<Product>> {
     let wanted = query.wanted()?;
     let rows = call.app.ledger.list_products(wanted.after, wanted.rows()).await?;
-    Ok(Shown(wanted.page(rows, |row| row.product.number, Product::new)))
+    Ok(Paged(wanted.page(rows, |row| row.product.number, Product::new)))
 }
 
 pub const CREATE: Doc = Doc::new("Make a product");
