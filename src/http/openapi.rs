@@ -141,7 +141,7 @@ fn operation(route: &Route, schemas: &mut Map<String, Value>) -> Value {
         match described.input {
             InputPlace::Nowhere => {}
             InputPlace::Query => parameters.extend(query_parameters(&schema)),
-            InputPlace::Body => request_body = Some(json!({ "required": true, "content": { JSON_TYPE: { "schema": schema } } })),
+            InputPlace::Body => request_body = Some(json!({ "required": described.input_required, "content": { JSON_TYPE: { "schema": schema } } })),
             InputPlace::Upload(content_type) => request_body = Some(json!({ "required": true, "content": { content_type: { "schema": schema } } })),
         }
     }

@@ -1,6 +1,6 @@
 //! What the administration's handlers take and give, with the types' own description of it.
 
-use axum::body::Body;
+use axum::body::{Body, HttpBody as _};
 use axum::extract::Query as QueryString;
 use axum::http::request::Parts;
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
@@ -33,6 +33,8 @@ pub enum InputPlace {
 /// What the types of a handler say about an operation.
 pub struct Described {
     pub input: InputPlace,
+    /// Whether a request without it can't be right.
+    pub input_required: bool,
     pub input_schema: Option<RefOr<Schema>>,
     pub status: u16,
     pub reply_schema: Option<RefOr<Schema>>,
@@ -46,7 +48,7 @@ impl Described {
         let mut components = Vec::new();
         let input_schema = I::schema(&mut components);
         let reply_schema = O::schema(&mut components);
-        Self { input: I::PLACE, input_schema, status: O::STATUS.as_u16(), reply_schema, components }
+        Self { input: I::PLACE, input_required: I::is_required(), input_schema, status: O::STATUS.as_u16(), reply_schema, components }
     }
 }
 
@@ -62,6 +64,12 @@ pub trait Input: Sized + Send {
     const PLACE: InputPlace;
 
     fn schema(components: &mut Vec<(String, RefOr<Schema>)>) -> Option<RefOr<Schema>>;
+
+    /// Whether a request without it can't be right.
+    #[must_use]
+    fn is_required() -> bool {
+        true
+    }
 
     /// Reads it. Gives besides what an idempotency key compares.
     fn read(head: &Parts, body: Body, body_max: usize) -> impl Future<Output = Result<(Self, Vec<u8>), Problem>> + Send;
@@ -108,7 +116,17 @@ impl<T: DeserializeOwned + ToSchema + Send> Input for Json<T> {
         Some(named::<T>(components))
     }
 
+    fn is_required() -> bool {
+        serde_json::from_value::<T>(serde_json::json!({})).is_err()
+    }
+
     async fn read(head: &Parts, body: Body, body_max: usize) -> Result<(Self, Vec<u8>), Problem> {
+        // No body says what an empty object says.
+        if body.is_end_stream() && !head.headers.contains_key(header::CONTENT_TYPE) {
+            let empty = serde_json::from_value(serde_json::json!({}));
+            let input = empty.map_err(|error| Problem::new(Kind::InvalidParameters, format!("There is no body: {error}.")))?;
+            return Ok((Self(input), b"{}".to_vec()));
+        }
         let content_type = head.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
         let media_type = content_type.split(';').next().unwrap_or_default().trim();
         if !media_type.eq_ignore_ascii_case("application/json") {

@@ -114,6 +114,15 @@ impl AdminCall {
         text.parse().ok().filter(|_| digits).ok_or_else(|| Problem::not_found(name))
     }
 
+    /// Who asks, and under which idempotency key, for what executes commands itself. `compared` is what the key compares.
+    #[must_use]
+    #[allow(dead_code, reason = "what the routes need differs while they are being added")]
+    pub fn request_parts(&self, compared: &[u8]) -> (Origin, Option<Idempotency>) {
+        let parameters = self.app.ledger.vault().request_hash(&[compared]);
+        let idempotency = self.idempotency.as_ref().map(|idempotency| Idempotency { parameters, id: idempotency.id.clone() });
+        (self.origin.clone(), idempotency)
+    }
+
     /// Executes the call's command durably.
     ///
     /// # Errors
