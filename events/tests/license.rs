@@ -260,6 +260,35 @@ fn unblocking_keeps_the_time_of_assignment() {
 }
 
 #[test]
+fn an_operator_blocks_once_and_unblocks_what_is_blocked() {
+    let earlier = Timestamp(NOW.0 - DAY);
+    let blocked = |from| LicenseEvent::LicenseBlocked(status(from));
+    let unblock = |status| LicenseCommand::Unblock { status };
+    let assigned = || vec![created_valid_for(Status::Assigned, 1, 30, earlier)];
+    let available = || vec![created(Status::Available, 1)];
+    framework().given(assigned()).when(LicenseCommand::Block).then_expect_events(vec![blocked(Status::Assigned)]);
+    let given = [assigned(), vec![blocked(Status::Assigned)]].concat();
+    framework().given(given.clone()).when(LicenseCommand::Block).then_expect_error(LicenseError::Blocked);
+    framework().given(assigned()).when(unblock(None)).then_expect_error(LicenseError::NotBlocked);
+    framework().given(assigned()).when(unblock(Some(Status::Available))).then_expect_error(LicenseError::NotBlocked);
+    framework().given_no_previous_events().when(LicenseCommand::Block).then_expect_error(LicenseError::Unknown);
+    framework().given(given.clone()).when(unblock(None)).then_expect_events(vec![LicenseEvent::LicenseAssigned(LicenseAssigned {
+        assigned_at: earlier,
+        from: Status::Blocked,
+        license: 1,
+        owner: None,
+        personal: Personal::None,
+        product: 7,
+        with_owner: false,
+    })]);
+    let reserved = LicenseEvent::LicenseReserved(status(Status::Blocked));
+    framework().given(given).when(unblock(Some(Status::Reserved))).then_expect_events(vec![reserved]);
+    // Nobody ever had it: it is available again.
+    let given = [available(), vec![blocked(Status::Available)]].concat();
+    framework().given(given).when(unblock(None)).then_expect_events(vec![LicenseEvent::LicenseMadeAvailable(status(Status::Blocked))]);
+}
+
+#[test]
 fn an_update_that_changes_nothing_is_no_event() {
     let update = UpdateLicense {
         product: Change::Set(7),

@@ -233,7 +233,7 @@ pub fn license_refusal(operation: LicenseOperation, error: LicenseError) -> Opti
             Op::DeleteMeta => Code::MetaKeyNotExistsDelete,
             _ => return None,
         },
-        LicenseError::Exists | LicenseError::KeyTaken => return None,
+        LicenseError::Exists | LicenseError::KeyTaken | LicenseError::NotBlocked => return None,
     };
     Some(code)
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::Router;
 
 use super::{
-    admin::{api_keys, block_list, licenses, products},
+    admin::{api_keys, block_list, key_pairs, licenses, products, settings},
     body::LARGE_BODY_MAX,
     docs,
     endpoint::Routes,
@@ -18,6 +18,7 @@ use crate::app::App;
 // The capabilities of the administration; each with `:read` lets a key look alone.
 const PRODUCTS: &str = "admin:products";
 const LICENSES: &str = "admin:licenses";
+const SETTINGS: &str = "admin:settings";
 const API_KEYS: &str = "admin:api-keys";
 const BLOCK_LIST: &str = "admin:block-list";
 
@@ -28,7 +29,7 @@ pub fn router(app: Arc<App>) -> Router {
 
 /// Every operation.
 pub fn routes() -> Routes {
-    let (get, post, patch, delete) = (Operation::get, Operation::post, Operation::patch, Operation::delete);
+    let (get, post, put, patch, delete) = (Operation::get, Operation::post, Operation::put, Operation::patch, Operation::delete);
     Routes::default()
         .signed(post("/api/v1/verify"), &license::VERIFY, license::verify)
         .signed(post("/api/v1/activate"), &license::ACTIVATE, license::activate)
@@ -62,9 +63,19 @@ pub fn routes() -> Routes {
         .admin(get("/admin/v1/products/{product}").needs(PRODUCTS), &products::SHOW, products::show)
         .admin(patch("/admin/v1/products/{product}").needs(PRODUCTS), &products::UPDATE, products::update)
         .admin(delete("/admin/v1/products/{product}").needs(PRODUCTS), &products::DELETE, products::delete)
+        .admin(get("/admin/v1/products/{product}/key-pairs").needs(PRODUCTS), &key_pairs::LIST, key_pairs::list)
+        .admin(post("/admin/v1/products/{product}/key-pairs").needs(PRODUCTS), &key_pairs::ROTATE, key_pairs::rotate)
+        .admin(post("/admin/v1/products/{product}/key-pairs/import").needs(PRODUCTS), &key_pairs::IMPORT, key_pairs::import)
+        .admin(post("/admin/v1/products/{product}/key-pairs/{key_pair}/use").needs(PRODUCTS), &key_pairs::USE, key_pairs::make_current)
+        .admin(post("/admin/v1/products/{product}/key-pairs/{key_pair}/retire").needs(PRODUCTS), &key_pairs::RETIRE, key_pairs::retire)
         .admin(get("/admin/v1/licenses").needs(LICENSES), &licenses::LIST, licenses::list)
         .admin(get("/admin/v1/licenses/{license}").needs(LICENSES), &licenses::SHOW, licenses::show)
         .admin(get("/admin/v1/licenses/{license}/activations").needs(LICENSES), &licenses::ACTIVATIONS, licenses::activations)
+        .admin(post("/admin/v1/licenses/{license}/block").needs(LICENSES), &licenses::BLOCK, licenses::block)
+        .admin(post("/admin/v1/licenses/{license}/unblock").needs(LICENSES), &licenses::UNBLOCK, licenses::unblock)
+        .admin(put("/admin/v1/licenses/{license}/license-key").needs(LICENSES), &licenses::REPLACE_KEY, licenses::replace_key)
+        .admin(get("/admin/v1/settings").needs(SETTINGS), &settings::SHOW, settings::show)
+        .admin(patch("/admin/v1/settings").needs(SETTINGS), &settings::UPDATE, settings::update)
         .admin(get("/admin/v1/api-keys").needs(API_KEYS), &api_keys::LIST, api_keys::list)
         .admin(post("/admin/v1/api-keys").needs(API_KEYS), &api_keys::CREATE, api_keys::create)
         .admin(get("/admin/v1/api-keys/{api_key}").needs(API_KEYS), &api_keys::SHOW, api_keys::show)

@@ -157,6 +157,15 @@ pub enum Command {
         identifier: Option<Identifier>,
         meta_key: Option<MetaKey>,
     },
+    /// Has a license refused from here on.
+    BlockLicense {
+        key: LicenseKey,
+    },
+    /// Takes that back.
+    UnblockLicense {
+        key: LicenseKey,
+        status: Option<Status>,
+    },
     /// Gives a license another key string.
     ReplaceKey {
         key: LicenseKey,
@@ -202,6 +211,14 @@ pub enum Command {
     DeleteProductMeta {
         product: i64,
         meta_key: Option<MetaKey>,
+    },
+    /// Fields, slug and switches of a product: all or none. What is `None` stays as it is.
+    ChangeProduct {
+        product: i64,
+        update: UpdateProduct,
+        slug: Option<Slug>,
+        changelog: Option<bool>,
+        api_download: Option<bool>,
     },
     SetProductSlug {
         product: i64,

@@ -20,7 +20,7 @@ use keyledger_projections::{
     registry::{COUNTERS, SETTINGS},
 };
 
-use products::{add_key_pair, add_purchased, change_settings, create_product, on_product, record_telemetry, retire_key_pair};
+use products::{add_key_pair, add_purchased, change_product, change_settings, create_product, on_product, record_telemetry, retire_key_pair};
 
 use super::{
     command::{Actor, Command, CommandResult, ExecuteError, LicenseChanges, NewKeyPair, Outcome, OwnerInput, Request},
@@ -65,6 +65,8 @@ pub(super) fn needs(request: &Request, vault: &Vault, lookups: &mut Lookups) {
         Command::Activate { key, .. }
         | Command::Deactivate { key, .. }
         | Command::DeleteLicense { key }
+        | Command::BlockLicense { key }
+        | Command::UnblockLicense { key, .. }
         | Command::CreateLicenseMeta { key, .. }
         | Command::UpdateLicenseMeta { key, .. }
         | Command::DeleteLicenseMeta { key, .. }
@@ -80,6 +82,10 @@ pub(super) fn needs(request: &Request, vault: &Vault, lookups: &mut Lookups) {
         | Command::SetProductSwitches { product, .. }
         | Command::AddKeyPair { product, .. } => push_product(lookups, *product),
         Command::CreateProduct { fields, .. } => lookups.slugs.extend(product::slugs_for(&fields.name).iter().map(|slug| slug.as_str().to_owned())),
+        Command::ChangeProduct { product, slug, .. } => {
+            push_product(lookups, *product);
+            lookups.slugs.extend(slug.as_ref().map(|slug| slug.as_str().to_owned()));
+        }
         Command::SetProductSlug { product, slug } => {
             push_product(lookups, *product);
             lookups.slugs.push(slug.as_str().to_owned());
@@ -127,6 +133,8 @@ pub(super) fn further_needs(request: &Request, workspace: &Workspace<'_>, lookup
         Command::Assign { key, .. }
         | Command::UpdateLicense { key, .. }
         | Command::DeleteLicense { key }
+        | Command::BlockLicense { key }
+        | Command::UnblockLicense { key, .. }
         | Command::ReplaceKey { key, .. }
         | Command::RecordRefusal { key, .. } => (key, None, None),
         Command::RecordTelemetry(report) => {
@@ -148,6 +156,7 @@ pub(super) fn further_needs(request: &Request, workspace: &Workspace<'_>, lookup
         | Command::CreateProductMeta { .. }
         | Command::UpdateProductMeta { .. }
         | Command::DeleteProductMeta { .. }
+        | Command::ChangeProduct { .. }
         | Command::SetProductSlug { .. }
         | Command::SetProductSwitches { .. }
         | Command::AddKeyPair { .. }
@@ -217,6 +226,8 @@ pub(super) fn execute(staged: &mut Staged<'_, '_>, command: &Command) -> Execute
             let command = LicenseCommand::DeleteMeta { identifier: identifier.clone(), key: meta_key.clone() };
             on_license(staged, key, None, meta_key.as_ref(), &command)
         }
+        Command::BlockLicense { key } => on_license(staged, key, None, None, &LicenseCommand::Block),
+        Command::UnblockLicense { key, status } => on_license(staged, key, None, None, &LicenseCommand::Unblock { status: *status }),
         Command::ReplaceKey { key, new_key } => on_license(staged, key, None, None, &LicenseCommand::ReplaceKey { key: new_key.clone() }),
         Command::AddPurchased { key, product, external_reference, owner } => add_purchased(staged, key, *product, external_reference, owner),
         Command::RecordRefusal { key, identifier, reason, block } => {
@@ -234,6 +245,12 @@ pub(super) fn execute(staged: &mut Staged<'_, '_>, command: &Command) -> Execute
         }
         Command::DeleteProductMeta { product, meta_key } => {
             on_product(staged, *product, meta_key.as_ref(), &ProductCommand::DeleteMeta { key: meta_key.clone() })
+        }
+        Command::ChangeProduct { product, update, slug, changelog, api_download } => {
+            let mut commands = vec![ProductCommand::Update(update.clone())];
+            commands.extend(slug.clone().map(|slug| ProductCommand::SetSlug { slug }));
+            commands.push(ProductCommand::SetSwitches { changelog: *changelog, api_download: *api_download });
+            change_product(staged, *product, &commands)
         }
         Command::SetProductSlug { product, slug } => on_product(staged, *product, None, &ProductCommand::SetSlug { slug: slug.clone() }),
         Command::SetProductSwitches { product, changelog, api_download } => {

@@ -8,6 +8,7 @@ mod access;
 mod activations;
 mod admin;
 mod admin_access;
+mod admin_keys;
 mod admin_products;
 mod assigning;
 mod check_order;

@@ -43,6 +43,8 @@ impl Aggregate for LicenseAggregate {
                 | LicenseCommand::Assign { .. }
                 | LicenseCommand::Update(_)
                 | LicenseCommand::ReplaceKey { .. }
+                | LicenseCommand::Block
+                | LicenseCommand::Unblock { .. }
                 | LicenseCommand::RecordRefusal { .. }
                 | LicenseCommand::Delete => (None, None),
             };

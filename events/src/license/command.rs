@@ -91,6 +91,12 @@ pub enum LicenseCommand {
     ReplaceKey {
         key: LicenseKey,
     },
+    /// Has it refused from here on; owner and activations stay.
+    Block,
+    /// Takes that back. Without a status it is assigned where it ever was, else available.
+    Unblock {
+        status: Option<Status>,
+    },
     /// Note that use was refused, as a query found.
     RecordRefusal {
         reason: AccessRefusal,

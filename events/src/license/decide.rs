@@ -79,6 +79,13 @@ pub fn decide(at_hand: AtHand<'_>, command: &LicenseCommand, context: &Context) 
         }
         LicenseCommand::ReplaceKey { key } if key.as_str() == license.key => Decision::done(Done::KeyReplaced, Vec::new()),
         LicenseCommand::ReplaceKey { .. } if at_hand.key_taken => Decision::refused(LicenseError::KeyTaken),
+        LicenseCommand::Block if license.status == Status::Blocked => Decision::refused(LicenseError::Blocked),
+        LicenseCommand::Block => with_status(license, Status::Blocked, context),
+        LicenseCommand::Unblock { .. } if license.status != Status::Blocked => Decision::refused(LicenseError::NotBlocked),
+        LicenseCommand::Unblock { status } => {
+            let before = if license.assigned_at.is_some() { Status::Assigned } else { Status::Available };
+            with_status(license, status.unwrap_or(before), context)
+        }
         LicenseCommand::ReplaceKey { key } => Decision::done(Done::KeyReplaced, vec![key_replaced(license, key, context)]),
         LicenseCommand::Delete => Decision::done(Done::Deleted, vec![LicenseEvent::LicenseDeleted(status_changed(license))]),
     }
@@ -250,6 +257,10 @@ fn key_replaced(license: &License, key: &LicenseKey, context: &Context) -> Licen
         product: license.product,
         replaced_at: context.now,
     })
+}
+
+fn with_status(license: &License, status: Status, context: &Context) -> Decision {
+    Decision::done(Done::Updated, updated(license, &UpdateLicense { status: Change::Set(status), ..UpdateLicense::default() }, context))
 }
 
 fn status_changed(license: &License) -> StatusChanged {

@@ -35,6 +35,8 @@ pub enum LicenseError {
     MetaUnknown,
     #[error("another license has this key")]
     KeyTaken,
+    #[error("the license is not blocked")]
+    NotBlocked,
 }
 
 impl LicenseError {
@@ -56,7 +58,8 @@ impl LicenseError {
             | Self::MetaValueRequired
             | Self::MetaExists
             | Self::MetaUnknown
-            | Self::KeyTaken => None,
+            | Self::KeyTaken
+            | Self::NotBlocked => None,
         }
     }
 }

@@ -1,12 +1,19 @@
 //! Licenses: searched, shown with their activations, blocked and unblocked.
 
-use keyledger_events::{Timestamp, license::Status};
+use keyledger_events::{
+    Timestamp,
+    license::{LicenseError, Status},
+    values::LicenseKey,
+};
 use keyledger_projections::{ActivationRow, LicenseRow};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{AdminCall, Check, Listing, Page, Paged, Problem, Query, Replied, Shown, Wanted, products::MetaEntry};
-use crate::{http::doc::Doc, ledger::LicenseFilter};
+use super::{AdminCall, Check, Json, Listing, Page, Paged, Problem, Query, Replied, Shown, Wanted, products::MetaEntry};
+use crate::{
+    http::doc::Doc,
+    ledger::{Command, CommandResult, LicenseFilter},
+};
 
 /// What a license's status is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
@@ -61,6 +68,9 @@ pub struct License {
     /// `null` where it never expires.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub expires_at: Option<Timestamp>,
+    /// When its key string was last replaced.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub key_replaced_at: Option<Timestamp>,
     #[schema(value_type = String, format = DateTime)]
     pub created_at: Timestamp,
     #[schema(value_type = String, format = DateTime)]
@@ -83,6 +93,7 @@ impl License {
             active_count: license.active_count,
             validity_days: license.validity_days,
             assigned_at: license.assigned_at,
+            key_replaced_at: license.key_replaced_at,
             expires_at,
             created_at: row.created_at,
             updated_at: row.updated_at,
@@ -189,4 +200,80 @@ pub async fn activations(call: AdminCall, Query(query): Query<Listing>) -> Repli
     let wanted = query.wanted()?;
     let row = found(&call).await?;
     Ok(Paged(activation_page(&call, &row, wanted).await?))
+}
+
+pub const BLOCK: Doc = Doc::new("Block a license").details("From here on it is refused. Its owner and its activations stay.");
+
+pub async fn block(call: AdminCall, (): ()) -> Replied<Shown<License>> {
+    let key = key(&found(&call).await?)?;
+    execute(call, Command::BlockLicense { key }).await
+}
+
+/// What the license shall be.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Unblocking {
+    /// `assigned` where it ever was, else `available`, unless given. Making it available ends its activations and clears its owner.
+    pub status: Option<UnblockedStatus>,
+}
+
+/// What an unblocked license can be.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum UnblockedStatus {
+    Available,
+    Assigned,
+    Reserved,
+}
+
+impl From<UnblockedStatus> for Status {
+    fn from(status: UnblockedStatus) -> Self {
+        match status {
+            UnblockedStatus::Available => Self::Available,
+            UnblockedStatus::Assigned => Self::Assigned,
+            UnblockedStatus::Reserved => Self::Reserved,
+        }
+    }
+}
+
+pub const UNBLOCK: Doc = Doc::new("Unblock a license").details("The time of its assignment stays.");
+
+pub async fn unblock(call: AdminCall, Json(unblocking): Json<Unblocking>) -> Replied<Shown<License>> {
+    let key = key(&found(&call).await?)?;
+    execute(call, Command::UnblockLicense { key, status: unblocking.status.map(Status::from) }).await
+}
+
+/// Another key string for a license.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewKey {
+    #[schema(min_length = 1, max_length = 255)]
+    pub license_key: String,
+}
+
+pub const REPLACE_KEY: Doc =
+    Doc::new("Give a license another key").details("The old one is refused from here on, and can be given to another license.");
+
+pub async fn replace_key(call: AdminCall, Json(new): Json<NewKey>) -> Replied<Shown<License>> {
+    let mut check = Check::default();
+    let new_key = check.parsed("/license_key", LicenseKey::parse(&new.license_key));
+    check.end()?;
+    let key = key(&found(&call).await?)?;
+    let new_key = new_key.ok_or_else(Problem::internal)?;
+    execute(call, Command::ReplaceKey { key, new_key }).await
+}
+
+fn key(row: &LicenseRow) -> Replied<LicenseKey> {
+    LicenseKey::parse(&row.license.key).map_err(|error| Problem::unexpected(&error))
+}
+
+/// Executes a command on the license of the path, which was found under the key that the command names.
+async fn execute(call: AdminCall, command: Command) -> Replied<Shown<License>> {
+    let outcome = call.execute(command).await?;
+    match outcome.result {
+        CommandResult::LicenseUpdated | CommandResult::KeyReplaced => Ok(Shown(License::new(found(&call).await?))),
+        CommandResult::LicenseRefused(LicenseError::Unknown) => Err(Problem::conflict("The license was changed at the same time; please try again.")),
+        CommandResult::LicenseRefused(error) => Err(Problem::conflict(format!("Refused: {error}."))),
+        other => Err(Problem::unexpected(&other)),
+    }
 }

@@ -6,9 +6,11 @@ pub mod block_list;
 mod check;
 mod cursor;
 mod input;
+pub mod key_pairs;
 pub mod licenses;
 mod problem;
 pub mod products;
+pub mod settings;
 
 use std::sync::Arc;
 

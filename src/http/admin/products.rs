@@ -1,6 +1,7 @@
 //! Products: listed, made, changed, deleted.
 
 use keyledger_events::product::{ProductError, ProductFields, ProductStatus, Source, UpdateProduct};
+use keyledger_events::values::Slug;
 use keyledger_projections::{LicenseCountRow, ProductRow};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -81,6 +82,12 @@ pub struct Product {
     pub external_reference: String,
     /// Where remote deactivations are told; empty where nowhere.
     pub post_url: String,
+    /// Its name in addresses; `null` for a product that is older than slugs, until it is given one.
+    pub slug: Option<String>,
+    /// Whether its changelog is public.
+    pub changelog: bool,
+    /// Whether its files can be had through the license service.
+    pub api_download: bool,
     /// The number of the key pair that signs; `null` where the service's own does.
     pub key_pair: Option<i64>,
     #[schema(value_type = String, format = DateTime)]
@@ -99,6 +106,9 @@ impl Product {
             status: product.status.into(),
             require_non_expired: product.require_non_expired,
             key_pair: product.key_pair,
+            slug: product.slug,
+            changelog: product.changelog,
+            api_download: product.api_download,
             name: product.name,
             description: product.description,
             external_reference: product.external_reference,
@@ -177,6 +187,11 @@ pub struct ProductChanges {
     pub external_reference: Option<String>,
     /// Empty clears it.
     pub post_url: Option<String>,
+    /// Groups of small letters and digits, with one hyphen between two groups.
+    #[schema(min_length = 1, max_length = 100)]
+    pub slug: Option<String>,
+    pub changelog: Option<bool>,
+    pub api_download: Option<bool>,
 }
 
 fn post_url(check: &mut Check, url: &str) -> String {
@@ -225,6 +240,12 @@ async fn shown(call: &AdminCall, number: i64) -> Replied<Product> {
     call.app.ledger.product(number).await?.map(Product::new).ok_or_else(|| Problem::not_found("product"))
 }
 
+/// # Errors
+/// When there is no such product.
+pub(super) async fn exists(call: &AdminCall, number: i64) -> Replied<()> {
+    shown(call, number).await.map(|_| ())
+}
+
 pub const SHOW: Doc = Doc::new("A product, with its meta entries and the number of its licenses");
 
 pub async fn show(call: AdminCall, (): ()) -> Replied<Shown<ProductDetail>> {
@@ -251,8 +272,16 @@ pub async fn update(call: AdminCall, Json(changes): Json<ProductChanges>) -> Rep
         require_non_expired: changes.require_non_expired,
         status: changes.status.map(ProductStatus::from),
     };
+    let slug = changes.slug.and_then(|text| {
+        let slug = Slug::parse(&text);
+        if slug.is_none() {
+            check.wrong("/slug", "must be groups of small letters and digits (ASCII), with one hyphen between two groups.");
+        }
+        slug
+    });
     check.end()?;
-    let outcome = call.execute(Command::UpdateProduct { product: number, update }).await?;
+    let (changelog, api_download) = (changes.changelog, changes.api_download);
+    let outcome = call.execute(Command::ChangeProduct { product: number, update, slug, changelog, api_download }).await?;
     match outcome.result {
         CommandResult::ProductUpdated => Ok(Shown(shown(&call, number).await?)),
         CommandResult::ProductRefused(error) => Err(refused(error)),

@@ -84,6 +84,18 @@ pub(super) fn on_product(staged: &mut Staged<'_, '_>, number: i64, meta_key: Opt
     outcome(staged, result, key_pair)
 }
 
+/// Several changes of one product: all or none.
+pub(super) fn change_product(staged: &mut Staged<'_, '_>, number: i64, commands: &[ProductCommand]) -> Executed {
+    for command in commands {
+        let changed = on_product(staged, number, None, command)?;
+        if let CommandResult::ProductRefused(_) = changed.result {
+            staged.discard();
+            return outcome(staged, changed.result, changed.key_pair);
+        }
+    }
+    outcome(staged, CommandResult::ProductUpdated, key_pair_of(staged, number))
+}
+
 pub(super) fn create_product(staged: &mut Staged<'_, '_>, fields: &ProductFields, key_pair: Option<&NewKeyPair>) -> Executed {
     let number = staged.context().next.product;
     let key_pair = key_pair.map(|pair| create_key_pair(staged, Some(number), pair)).transpose()?;
