@@ -1,9 +1,11 @@
 //! `keyledger product`.
 
+use std::path::PathBuf;
+
 use clap::{Args, Subcommand};
 use keyledger_events::{
     product::{ProductFields, ProductStatus, Source, UpdateProduct},
-    values::{long_text, short_text},
+    values::{Slug, long_text, short_text},
 };
 use keyledger_projections::ProductRow;
 
@@ -13,8 +15,9 @@ use super::{
 };
 use crate::{
     http::is_url,
-    ledger::{Command, CommandResult},
-    signer,
+    ledger::{Command, CommandResult, Ledger, NewKeyPair},
+    signer::{self, Bits, SignerError},
+    vault::Vault,
 };
 
 /// Rows read at a time for a list.
@@ -30,6 +33,10 @@ pub enum ProductCommand {
     List(ListArgs),
     /// Delete a product that has no license keys.
     Delete(DeleteArgs),
+    /// Make a new key pair for a product; it signs from here on.
+    RotateKey(RotateArgs),
+    /// Take over a private key (RSA, PEM) for a product; it signs from here on.
+    ImportKey(ImportArgs),
 }
 
 /// What can be said of a product.
@@ -83,8 +90,44 @@ pub struct UpdateArgs {
     name: Option<String>,
     #[arg(long, value_name = "TEXT")]
     description: Option<String>,
+    /// Its name in addresses: groups of small letters and digits, with one hyphen between two groups.
+    #[arg(long, value_name = "SLUG", value_parser = slug)]
+    slug: Option<Slug>,
+    /// Whether its changelog is public.
+    #[arg(long, value_name = "BOOL")]
+    changelog: Option<bool>,
+    /// Whether its files can be had through the license service.
+    #[arg(long, value_name = "BOOL")]
+    api_download: Option<bool>,
     #[command(flatten)]
     given: Given,
+}
+
+#[derive(Debug, Args)]
+pub struct RotateArgs {
+    #[command(flatten)]
+    store: StoreArgs,
+    /// Why, for the history.
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
+    /// The product's number in the list.
+    number: i64,
+    /// 2048, 3072 or 4096.
+    #[arg(long, default_value = "2048", value_parser = bits)]
+    bits: Bits,
+}
+
+#[derive(Debug, Args)]
+pub struct ImportArgs {
+    #[command(flatten)]
+    store: StoreArgs,
+    /// Why, for the history.
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
+    /// The product's number in the list.
+    number: i64,
+    /// The private key: RSA of 2048 to 4096 bits, PKCS#1 or PKCS#8, PEM, without a passphrase.
+    file: PathBuf,
 }
 
 #[derive(Debug, Args)]
@@ -106,6 +149,14 @@ pub struct DeleteArgs {
 
 fn source(text: &str) -> Result<Source, String> {
     Source::parse(text).ok_or_else(|| "internal or envato".to_owned())
+}
+
+fn slug(text: &str) -> Result<Slug, String> {
+    Slug::parse(text).ok_or_else(|| "small letters and digits, with single hyphens between".to_owned())
+}
+
+fn bits(text: &str) -> Result<Bits, String> {
+    text.parse().ok().and_then(Bits::parse).ok_or_else(|| "2048, 3072 or 4096".to_owned())
 }
 
 fn status(text: &str) -> Result<ProductStatus, String> {
@@ -152,7 +203,9 @@ pub async fn product(command: ProductCommand) -> Result<(), Failure> {
         ProductCommand::Update(args) => {
             let update = args.given.update(args.name.as_deref(), args.description.as_deref())?;
             let product = args.number;
-            match execute(&args.store, "product update", args.reason.as_deref(), |_| Ok(Command::UpdateProduct { product, update })).await? {
+            let (slug, changelog, api_download) = (args.slug, args.changelog, args.api_download);
+            let command = |_: &_| Ok(Command::ChangeProduct { product, update, slug, changelog, api_download });
+            match execute(&args.store, "product update", args.reason.as_deref(), command).await? {
                 CommandResult::ProductUpdated => println!("product {product} is as it shall be"),
                 CommandResult::ProductRefused(error) => return Err(format!("product {product}: {error}").into()),
                 other => return Err(unexpected(&other)),
@@ -160,6 +213,13 @@ pub async fn product(command: ProductCommand) -> Result<(), Failure> {
             Ok(())
         }
         ProductCommand::List(args) => list(args).await,
+        ProductCommand::RotateKey(args) => {
+            add_key(&args.store, "product rotate-key", args.reason.as_deref(), args.number, |vault| signer::generate(vault, args.bits)).await
+        }
+        ProductCommand::ImportKey(args) => {
+            let pem = std::fs::read_to_string(&args.file).map_err(|error| format!("cannot read {}: {error}", args.file.display()))?;
+            add_key(&args.store, "product import-key", args.reason.as_deref(), args.number, |vault| signer::import(vault, &pem)).await
+        }
         ProductCommand::Delete(args) => {
             let product = args.number;
             match execute(&args.store, "product delete", args.reason.as_deref(), |_| Ok(Command::DeleteProduct { product })).await? {
@@ -197,15 +257,34 @@ async fn create(args: CreateArgs) -> Result<(), Failure> {
     }
 }
 
+async fn add_key(
+    store: &StoreArgs,
+    operation: &'static str,
+    reason: Option<&str>,
+    product: i64,
+    make: impl FnOnce(&Vault) -> Result<NewKeyPair, SignerError>,
+) -> Result<(), Failure> {
+    let command = |ledger: &Ledger| Ok(Command::AddKeyPair { product, key_pair: make(ledger.vault())?, make_current: true });
+    match execute(store, operation, reason, command).await? {
+        CommandResult::KeyPairAdded { number } => {
+            println!("{number}");
+            Ok(())
+        }
+        CommandResult::ProductRefused(error) => Err(format!("product {product}: {error}").into()),
+        other => Err(unexpected(&other)),
+    }
+}
+
 async fn list(args: ListArgs) -> Result<(), Failure> {
     let ledger = args.store.open().await?;
-    println!("{:<6} {:<9} {:<9} {:<8} name", "number", "source", "status", "key pair");
+    println!("{:<6} {:<9} {:<9} {:<8} {:<24} name", "number", "source", "status", "key pair", "slug");
     let mut after = None;
     loop {
         let rows = ledger.list_products(after, ROWS).await?;
         for ProductRow { product, .. } in &rows {
             let key_pair = product.key_pair.map_or_else(|| "global".to_owned(), |number| number.to_string());
-            println!("{:<6} {:<9} {:<9} {key_pair:<8} {}", product.number, product.source.as_str(), product.status.as_str(), product.name);
+            let (slug, source, status) = (product.slug.as_deref().unwrap_or("-"), product.source.as_str(), product.status.as_str());
+            println!("{:<6} {source:<9} {status:<9} {key_pair:<8} {slug:<24} {}", product.number, product.name);
         }
         after = rows.last().map(|row| row.product.number);
         if after.is_none() {

@@ -23,6 +23,21 @@ async fn products_are_made_changed_listed_and_deleted(backend: Backend) {
     assert_eq!((product.at("status").text(), product.at("require_non_expired")), ("inactive", &Json::from(1)));
     assert_eq!((product.at("post_url").text(), product.at("description").text()), ("https://a.example/x", "What I sell"));
 
+    let before = on.ledger.run(&["public-key", "--product", &number]).await.success();
+    on.ledger.run(&["product", "rotate-key", &number]).await.success();
+    let after = on.ledger.run(&["public-key", "--product", &number]).await.success();
+    assert_ne!(after, before);
+    let file = on.ledger.directory().join("own.pem");
+    let openssl = std::process::Command::new("openssl").args(["genrsa", "-out"]).arg(&file).arg("2048").output().expect("openssl runs");
+    assert!(openssl.status.success(), "{openssl:?}");
+    on.ledger.run(&["product", "import-key", &number, file.to_str().expect("UTF-8")]).await.success();
+    let own = std::process::Command::new("openssl").args(["rsa", "-pubout", "-in"]).arg(&file).output().expect("openssl runs");
+    assert_eq!(on.ledger.run(&["public-key", "--product", &number]).await.success(), String::from_utf8_lossy(&own.stdout));
+    std::fs::write(&file, "no key").expect("the file can be written");
+    on.ledger.run(&["product", "import-key", &number, file.to_str().expect("UTF-8")]).await.failure(1);
+    on.ledger.run(&["product", "update", &number, "--slug", "doors", "--changelog", "false"]).await.success();
+    assert!(on.ledger.run(&["product", "list"]).await.success().contains("doors"));
+
     let global = ["product", "create", "--name", "B", "--description", "C", "--no-key-pair", "--reason", "ticket 7"];
     let other = on.ledger.run(&global).await.success();
     on.ledger.run(&["public-key", "--product", other.trim()]).await.failure(1);
@@ -42,7 +57,7 @@ async fn products_are_made_changed_listed_and_deleted(backend: Backend) {
 async fn what_a_product_cannot_be_is_said(backend: Backend) {
     let on = Running::start(backend).await;
     let events = on.ledger.event_count().await;
-    let wrong: [&[&str]; 7] = [
+    let wrong: [&[&str]; 9] = [
         &["create"],
         &["create", "--name", " ", "--description", "B"],
         &["create", "--name", "A", "--description", " "],
@@ -50,6 +65,8 @@ async fn what_a_product_cannot_be_is_said(backend: Backend) {
         &["create", "--name", "A", "--description", "B", "--post-url", "ftp://a.example"],
         &["update", "999999", "--name", "A"],
         &["delete", "first"],
+        &["update", "1", "--slug", "Doors 98"],
+        &["rotate-key", "999999"],
     ];
     for arguments in wrong {
         let output = on.ledger.run(&[&["product"][..], arguments].concat()).await;
