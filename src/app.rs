@@ -10,12 +10,17 @@ use crate::{
     access::Access,
     clock::Clock,
     envato::{Envato, EnvatoConfig},
+    files::Files,
     ledger::Ledger,
     limits::{Limits, RateLimit},
     outgoing::{Allowed, Outgoing},
     public_keys::PublicKeys,
+    rate::MinuteWindows,
     signer::{Signer, SignerError},
 };
+
+/// What one address may ask of the license service, as its contract says.
+const LICENSE_REQUESTS_PER_MINUTE: u32 = 60;
 
 /// What of the configuration concerns HTTP.
 #[derive(Clone, Debug, Default)]
@@ -50,6 +55,9 @@ pub struct App {
     pub outgoing: Outgoing,
     pub envato: Option<Envato>,
     pub public_keys: PublicKeys,
+    /// The license service's own limit of requests.
+    pub license_rate: MinuteWindows,
+    pub files: Arc<Files>,
     pub clock: Clock,
     pub config: HttpConfig,
     pub metrics: Option<PrometheusHandle>,
@@ -64,7 +72,13 @@ impl App {
     ///
     /// # Errors
     /// When the global signing key can't be had, or the system's certificate authorities can't.
-    pub async fn new(ledger: Ledger, clock: Clock, config: HttpConfig, metrics: Option<PrometheusHandle>) -> Result<Self, AppError> {
+    pub async fn new(
+        ledger: Ledger,
+        clock: Clock,
+        files: Arc<Files>,
+        config: HttpConfig,
+        metrics: Option<PrometheusHandle>,
+    ) -> Result<Self, AppError> {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let signer = Signer::new(Arc::clone(ledger.store()), Arc::clone(ledger.vault()), cores).await?;
         let access = Access::new(Arc::clone(ledger.store()), Arc::clone(ledger.vault()));
@@ -79,6 +93,8 @@ impl App {
             outgoing,
             envato,
             public_keys: PublicKeys::default(),
+            license_rate: MinuteWindows::new(LICENSE_REQUESTS_PER_MINUTE),
+            files,
             clock,
             config,
             metrics,

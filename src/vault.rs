@@ -172,6 +172,8 @@ pub struct Vault {
     api_keys: hmac::Key,
     requests: hmac::Key,
     emails: hmac::Key,
+    download_links: hmac::Key,
+    download_tokens: hmac::Key,
 }
 
 impl Vault {
@@ -184,7 +186,15 @@ impl Vault {
         let secret = open_at_rest(&at_rest, &ledger_secret_label(ledger_id), sealed_secret).map_err(|_| VaultError::WrongMasterKey)?;
         let secret = Key::try_from(secret).map_err(|_| VaultError::WrongMasterKey)?;
         let mac = |purpose: &[u8]| derive::<KEY_LEN>(&secret, &[purpose]).map(|key| hmac::Key::new(hmac::HMAC_SHA256, &key));
-        Ok(Self { ledger_id, at_rest, api_keys: mac(b"api keys")?, requests: mac(b"requests")?, emails: mac(b"e-mail addresses")? })
+        Ok(Self {
+            ledger_id,
+            at_rest,
+            api_keys: mac(b"api keys")?,
+            requests: mac(b"requests")?,
+            emails: mac(b"e-mail addresses")?,
+            download_links: mac(b"download links")?,
+            download_tokens: mac(b"download tokens")?,
+        })
     }
 
     #[must_use]
@@ -221,6 +231,24 @@ impl Vault {
     #[must_use]
     pub fn email_index(&self, email: &str) -> Vec<u8> {
         hmac::sign(&self.emails, email.trim().to_lowercase().as_bytes()).as_ref().to_vec()
+    }
+
+    /// What a link to download a version with a license carries, good until a time (in seconds).
+    #[must_use]
+    pub fn download_link(&self, license: i64, numeric_version: i64, expires_at: i64) -> Vec<u8> {
+        hmac::sign(&self.download_links, &download_link_message(license, numeric_version, expires_at)).as_ref().to_vec()
+    }
+
+    /// Whether a link carries what [`Self::download_link`] gave.
+    #[must_use]
+    pub fn is_download_link(&self, license: i64, numeric_version: i64, expires_at: i64, link: &[u8]) -> bool {
+        hmac::verify(&self.download_links, &download_link_message(license, numeric_version, expires_at), link).is_ok()
+    }
+
+    /// Under which a token for one download is found without being kept, in hexadecimal.
+    #[must_use]
+    pub fn download_token_hash(&self, value: &str) -> String {
+        hex::encode(hmac::sign(&self.download_tokens, value.as_bytes()).as_ref())
     }
 
     /// Seals a private key, bound to its public key: it opens as that one's and no other's.
@@ -289,6 +317,10 @@ impl Vault {
     fn event_label(&self, event_id: Uuid) -> Vec<u8> {
         [LEAF_FORMAT.as_bytes(), self.ledger_id.as_bytes(), event_id.as_bytes()].concat()
     }
+}
+
+fn download_link_message(license: i64, numeric_version: i64, expires_at: i64) -> Vec<u8> {
+    [license, numeric_version, expires_at].iter().flat_map(|number| number.to_be_bytes()).collect()
 }
 
 fn private_key_label(public_key: &str) -> Vec<u8> {

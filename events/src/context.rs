@@ -15,11 +15,26 @@ pub struct Numbers {
     pub block: i64,
     pub key_pair: i64,
     pub telemetry: i64,
+    pub release: i64,
+    pub download_token: i64,
 }
 
 impl Default for Numbers {
     fn default() -> Self {
-        Self { license: 1, activation: 1, license_meta: 1, product: 1, product_meta: 1, owner: 1, api_key: 1, block: 1, key_pair: 1, telemetry: 1 }
+        Self {
+            license: 1,
+            activation: 1,
+            license_meta: 1,
+            product: 1,
+            product_meta: 1,
+            owner: 1,
+            api_key: 1,
+            block: 1,
+            key_pair: 1,
+            telemetry: 1,
+            release: 1,
+            download_token: 1,
+        }
     }
 }
 

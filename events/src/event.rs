@@ -7,10 +7,12 @@ use crate::{
     Personal,
     api_key::{ApiKey, ApiKeyEvent},
     block::{Block, BlockEvent},
+    download_token::{DownloadTokenAggregate, DownloadTokenEvent},
     key_pair::{KeyPair, KeyPairEvent},
     ledger::{Ledger, LedgerEvent},
     license::{LicenseAggregate, LicenseEvent},
     product::{ProductAggregate, ProductEvent},
+    release::{ReleaseAggregate, ReleaseEvent},
     settings::{Settings, SettingsEvent},
     telemetry::{Telemetry, TelemetryEvent},
 };
@@ -26,6 +28,8 @@ pub enum Event {
     License(LicenseEvent),
     Settings(SettingsEvent),
     Telemetry(TelemetryEvent),
+    Release(ReleaseEvent),
+    DownloadToken(DownloadTokenEvent),
 }
 
 /// Why a stored event could not be read.
@@ -72,6 +76,8 @@ impl Event {
             KeyPair::TYPE => Self::KeyPair(read(event_type, event_version, payload)?),
             Telemetry::TYPE => Self::Telemetry(read(event_type, event_version, payload)?),
             Settings::TYPE => Self::Settings(read(event_type, event_version, payload)?),
+            ReleaseAggregate::TYPE => Self::Release(read(event_type, event_version, payload)?),
+            DownloadTokenAggregate::TYPE => Self::DownloadToken(read(event_type, event_version, payload)?),
             Ledger::TYPE => Self::Ledger(read(event_type, event_version, payload)?),
             other => return Err(DecodeError::AggregateType(other.to_owned())),
         })
@@ -88,6 +94,8 @@ impl Event {
             Self::License(_) => LicenseAggregate::TYPE,
             Self::Settings(_) => Settings::TYPE,
             Self::Telemetry(_) => Telemetry::TYPE,
+            Self::Release(_) => ReleaseAggregate::TYPE,
+            Self::DownloadToken(_) => DownloadTokenAggregate::TYPE,
         }
     }
 
@@ -102,6 +110,8 @@ impl Event {
             Self::License(event) => event.name(),
             Self::Settings(event) => event.name(),
             Self::Telemetry(event) => event.name(),
+            Self::Release(event) => event.name(),
+            Self::DownloadToken(event) => event.name(),
         }
     }
 
@@ -116,6 +126,8 @@ impl Event {
             Self::License(event) => event.version(),
             Self::Settings(event) => event.version(),
             Self::Telemetry(event) => event.version(),
+            Self::Release(event) => event.version(),
+            Self::DownloadToken(event) => event.version(),
         }
     }
 
@@ -134,6 +146,8 @@ impl Event {
             Self::License(event) => json(event),
             Self::Settings(event) => json(event),
             Self::Telemetry(event) => json(event),
+            Self::Release(event) => json(event),
+            Self::DownloadToken(event) => json(event),
         }
     }
 
@@ -148,6 +162,8 @@ impl Event {
             Self::License(event) => Some(event.personal()),
             Self::Settings(event) => Some(event.personal()),
             Self::Telemetry(event) => Some(event.personal()),
+            Self::Release(event) => Some(event.personal()),
+            Self::DownloadToken(event) => Some(event.personal()),
         }
     }
 
@@ -161,6 +177,8 @@ impl Event {
             Self::License(event) => Some(event.personal_mut()),
             Self::Settings(event) => Some(event.personal_mut()),
             Self::Telemetry(event) => Some(event.personal_mut()),
+            Self::Release(event) => Some(event.personal_mut()),
+            Self::DownloadToken(event) => Some(event.personal_mut()),
         }
     }
 }

@@ -175,6 +175,27 @@ pub fn count(text: &str) -> Option<i64> {
     (0..=COUNT_MAX).contains(&value).then_some(value)
 }
 
+/// The domain that an identifier names, for comparing: without scheme (and then without path), without port, without a leading
+/// `www.`, in lower case. What is no domain stays as it is otherwise.
+#[must_use]
+pub fn domain(identifier: &str) -> String {
+    let text = identifier.trim();
+    let text = match text.split_once("://") {
+        Some((_, rest)) => rest.split(['/', '?', '#']).next().unwrap_or_default(),
+        None => text.strip_suffix('/').unwrap_or(text),
+    };
+    let text = without_port(text).to_lowercase();
+    text.strip_prefix("www.").map_or_else(|| text.clone(), str::to_owned)
+}
+
+/// An IPv6 address in brackets keeps its colons, and so does one without them, which can have no port.
+fn without_port(text: &str) -> &str {
+    match text.rsplit_once(':') {
+        Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) && (host.ends_with(']') || !host.contains(':')) => host,
+        _ => text,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -204,6 +225,34 @@ mod tests {
         }
         for bad in ["", "-", "a--b", "-a", "a-", "Doors", "a_b", "größe", "a b", "a/b", &"x".repeat(101)] {
             assert_eq!(Slug::parse(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn domains_are_compared_without_what_surrounds_them() {
+        for same in [
+            "shop.example",
+            "SHOP.example",
+            "www.shop.example",
+            "https://shop.example",
+            "http://WWW.Shop.Example:8080/cart?x=1#y",
+            "shop.example:443",
+            "shop.example/",
+        ] {
+            assert_eq!(domain(same), "shop.example", "{same}");
+        }
+        for (text, expected) in [
+            ("www2.shop.example", "www2.shop.example"),
+            ("shop.example/a", "shop.example/a"),
+            ("[::1]:8080", "[::1]"),
+            ("2001:db8::1", "2001:db8::1"),
+            ("MÜNCHEN.example", "münchen.example"),
+            ("machine-7", "machine-7"),
+            ("a:b", "a:b"),
+            ("https://", ""),
+            ("", ""),
+        ] {
+            assert_eq!(domain(text), expected);
         }
     }
 

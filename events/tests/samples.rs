@@ -7,7 +7,8 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use keyledger_events::{
-    Event, Personal, Sealed, SubjectKind, Timestamp, api_key::*, block::*, key_pair::*, ledger::*, license::*, product::*, settings::*, telemetry::*,
+    Event, Personal, Sealed, SubjectKind, Timestamp, api_key::*, block::*, download_token::*, key_pair::*, ledger::*, license::*, product::*,
+    release::*, settings::*, telemetry::*,
 };
 use uuid::Uuid;
 
@@ -73,6 +74,7 @@ fn all() -> Vec<Event> {
             product: 2,
             replaced_at: at,
         }),
+        LicenseEvent::ReleaseDownloaded(ReleaseDownloaded { license: 1, personal: sealed(), product: 2, release: 5 }),
         LicenseEvent::LicenseDeleted(status()),
     ];
     let product = [
@@ -123,6 +125,46 @@ fn all() -> Vec<Event> {
         BlockEvent::BlockAdded(BlockAdded { block: 1, kind: BlockKind::Identifier, personal: sealed() }),
         BlockEvent::BlockRemoved(BlockRemoved { block: 1, personal: sealed() }),
     ];
+    let release = [
+        ReleaseEvent::ReleaseUploaded(ReleaseUploaded {
+            changelog: "Minor bug fixes".into(),
+            content_type: "application/zip".into(),
+            file_name: "doors-1.0.2.zip".into(),
+            numeric_version: 102,
+            object: Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_0002),
+            personal: sealed(),
+            product: 2,
+            release: 5,
+            sha256: "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855".into(),
+            size: 1_048_576,
+            update_summary: "Bugfixes".into(),
+            version: "1.0.2".into(),
+        }),
+        ReleaseEvent::ReleaseUpdated(ReleaseUpdated {
+            changelog: "More bug fixes".into(),
+            personal: sealed(),
+            product: 2,
+            release: 5,
+            update_summary: "Bugfixes".into(),
+        }),
+        ReleaseEvent::ReleasePublished(ReleasePublished { personal: sealed(), product: 2, release: 5, release_date: at }),
+        ReleaseEvent::ReleaseUnpublished(ReleaseUnpublished { personal: sealed(), product: 2, release: 5 }),
+        ReleaseEvent::ReleaseWithdrawn(ReleaseWithdrawn { personal: sealed(), product: 2, release: 5 }),
+    ];
+    let download_token = [
+        DownloadTokenEvent::TokenIssued(TokenIssued {
+            expires_at: at,
+            hash: "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08".into(),
+            license: 1,
+            personal: sealed(),
+            product: 2,
+            release: 5,
+            token: 7,
+        }),
+        DownloadTokenEvent::TokenClaimed(TokenClaimed { claim: 1, license: 1, personal: sealed(), product: 2, token: 7, until: at }),
+        DownloadTokenEvent::TokenReleased(TokenReleased { claim: 1, license: 1, personal: sealed(), product: 2, token: 7 }),
+        DownloadTokenEvent::TokenUsed(TokenUsed { claim: 2, license: 1, personal: sealed(), product: 2, token: 7 }),
+    ];
     let key_pair = KeyPairEvent::KeyPairCreated(KeyPairCreated {
         algorithm: "RSA-2048".into(),
         key_pair: 2,
@@ -151,6 +193,8 @@ fn all() -> Vec<Event> {
     events.extend(block.map(Event::Block));
     events.extend([Event::KeyPair(key_pair), Event::KeyPair(retired), Event::Ledger(ledger)]);
     events.extend([Event::Settings(settings), Event::Telemetry(telemetry)]);
+    events.extend(release.map(Event::Release));
+    events.extend(download_token.map(Event::DownloadToken));
     events
 }
 
@@ -218,6 +262,8 @@ fn every_event_type_is_among_the_samples() {
         "ledger/mod.rs",
         "settings/mod.rs",
         "telemetry/mod.rs",
+        "release/mod.rs",
+        "download_token/mod.rs",
     ];
     let mut declared = BTreeSet::new();
     for source in sources {

@@ -14,6 +14,8 @@ CREATE TABLE counters (
     next_block bigint NOT NULL,
     next_key_pair bigint NOT NULL,
     next_telemetry bigint NOT NULL,
+    next_release bigint NOT NULL,
+    next_download_token bigint NOT NULL,
     access_changes bigint NOT NULL
 ) WITH (fillfactor = 10);
 
@@ -114,6 +116,7 @@ CREATE TABLE activation (
     number bigint PRIMARY KEY,
     license bigint NOT NULL,
     identifier text COLLATE "C",
+    domain text COLLATE "C",
     post_url text COLLATE "C",
     active boolean NOT NULL,
     epoch bigint NOT NULL,
@@ -159,6 +162,42 @@ CREATE TABLE telemetry (
     created_at timestamptz NOT NULL
 );
 
+CREATE TABLE product_release (
+    number bigint PRIMARY KEY,
+    id uuid NOT NULL,
+    sequence bigint NOT NULL,
+    product bigint NOT NULL,
+    version text COLLATE "C" NOT NULL,
+    numeric_version bigint NOT NULL,
+    update_summary text COLLATE "C" NOT NULL,
+    changelog text COLLATE "C" NOT NULL,
+    file_name text COLLATE "C" NOT NULL,
+    content_type text COLLATE "C" NOT NULL,
+    size bigint NOT NULL,
+    sha256 text COLLATE "C" NOT NULL,
+    object uuid NOT NULL,
+    published boolean NOT NULL,
+    release_date timestamptz,
+    withdrawn boolean NOT NULL,
+    downloads bigint NOT NULL,
+    created_at timestamptz NOT NULL,
+    updated_at timestamptz NOT NULL
+);
+
+CREATE TABLE download_token (
+    number bigint PRIMARY KEY,
+    id uuid NOT NULL,
+    sequence bigint NOT NULL,
+    hash text COLLATE "C" NOT NULL,
+    license bigint NOT NULL,
+    product bigint NOT NULL,
+    product_release bigint NOT NULL,
+    expires_at timestamptz NOT NULL,
+    claims bigint NOT NULL,
+    claimed_until timestamptz,
+    created_at timestamptz NOT NULL
+);
+
 -- indexes: made last by a rebuild, once the rows are there
 
 CREATE UNIQUE INDEX license_by_key ON license (license_key) WHERE NOT deleted;
@@ -175,3 +214,7 @@ CREATE UNIQUE INDEX product_by_slug ON product (slug) WHERE NOT deleted;
 CREATE INDEX product_by_external_reference ON product (external_reference) WHERE external_reference <> '';
 CREATE INDEX telemetry_by_group ON telemetry (data_group, data_type, number);
 CREATE INDEX key_pair_by_product ON key_pair (product);
+CREATE INDEX activation_by_domain ON activation (license, domain) WHERE domain IS NOT NULL;
+CREATE UNIQUE INDEX product_release_by_version ON product_release (product, numeric_version) WHERE NOT withdrawn;
+CREATE INDEX product_release_by_text ON product_release (product, version) WHERE NOT withdrawn;
+CREATE UNIQUE INDEX download_token_by_hash ON download_token (hash);

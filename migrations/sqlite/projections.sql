@@ -14,6 +14,8 @@ CREATE TABLE counters{suffix} (
     next_block INTEGER NOT NULL,
     next_key_pair INTEGER NOT NULL,
     next_telemetry INTEGER NOT NULL,
+    next_release INTEGER NOT NULL,
+    next_download_token INTEGER NOT NULL,
     access_changes INTEGER NOT NULL
 ) STRICT;
 
@@ -114,6 +116,7 @@ CREATE TABLE activation{suffix} (
     number INTEGER PRIMARY KEY,
     license INTEGER NOT NULL,
     identifier TEXT,
+    domain TEXT,
     post_url TEXT,
     active INTEGER NOT NULL,
     epoch INTEGER NOT NULL,
@@ -159,6 +162,42 @@ CREATE TABLE telemetry{suffix} (
     created_at INTEGER NOT NULL
 ) STRICT;
 
+CREATE TABLE product_release{suffix} (
+    number INTEGER PRIMARY KEY,
+    id BLOB NOT NULL,
+    sequence INTEGER NOT NULL,
+    product INTEGER NOT NULL,
+    version TEXT NOT NULL,
+    numeric_version INTEGER NOT NULL,
+    update_summary TEXT NOT NULL,
+    changelog TEXT NOT NULL,
+    file_name TEXT NOT NULL,
+    content_type TEXT NOT NULL,
+    size INTEGER NOT NULL,
+    sha256 TEXT NOT NULL,
+    object BLOB NOT NULL,
+    published INTEGER NOT NULL,
+    release_date INTEGER,
+    withdrawn INTEGER NOT NULL,
+    downloads INTEGER NOT NULL,
+    created_at INTEGER NOT NULL,
+    updated_at INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE download_token{suffix} (
+    number INTEGER PRIMARY KEY,
+    id BLOB NOT NULL,
+    sequence INTEGER NOT NULL,
+    hash TEXT NOT NULL,
+    license INTEGER NOT NULL,
+    product INTEGER NOT NULL,
+    product_release INTEGER NOT NULL,
+    expires_at INTEGER NOT NULL,
+    claims INTEGER NOT NULL,
+    claimed_until INTEGER,
+    created_at INTEGER NOT NULL
+) STRICT;
+
 -- indexes: made last by a rebuild, once the rows are there
 
 CREATE UNIQUE INDEX license_by_key{generation} ON license{suffix} (license_key) WHERE NOT deleted;
@@ -175,3 +214,7 @@ CREATE UNIQUE INDEX product_by_slug{generation} ON product{suffix} (slug) WHERE 
 CREATE INDEX product_by_external_reference{generation} ON product{suffix} (external_reference) WHERE external_reference <> '';
 CREATE INDEX telemetry_by_group{generation} ON telemetry{suffix} (data_group, data_type, number);
 CREATE INDEX key_pair_by_product{generation} ON key_pair{suffix} (product);
+CREATE INDEX activation_by_domain{generation} ON activation{suffix} (license, domain) WHERE domain IS NOT NULL;
+CREATE UNIQUE INDEX product_release_by_version{generation} ON product_release{suffix} (product, numeric_version) WHERE NOT withdrawn;
+CREATE INDEX product_release_by_text{generation} ON product_release{suffix} (product, version) WHERE NOT withdrawn;
+CREATE UNIQUE INDEX download_token_by_hash{generation} ON download_token{suffix} (hash);

@@ -1,7 +1,9 @@
 //! One row: the number that each kind of thing gets next, and how often keys and blocks changed (so that a server
 //! notices with one look that its cached ones are old).
 
-use keyledger_events::{Event, Numbers, Recorded, license::LicenseEvent, product::ProductEvent};
+use keyledger_events::{
+    Event, Numbers, Recorded, download_token::DownloadTokenEvent, license::LicenseEvent, product::ProductEvent, release::ReleaseEvent,
+};
 
 use crate::{Column, ColumnType as Type, FoldError, ReadError, Value, Values};
 
@@ -24,6 +26,8 @@ impl CountersRow {
         Column { name: "next_block", ty: Type::Int },
         Column { name: "next_key_pair", ty: Type::Int },
         Column { name: "next_telemetry", ty: Type::Int },
+        Column { name: "next_release", ty: Type::Int },
+        Column { name: "next_download_token", ty: Type::Int },
         Column { name: "access_changes", ty: Type::Int },
     ];
 
@@ -47,6 +51,8 @@ impl CountersRow {
             next.block.into(),
             next.key_pair.into(),
             next.telemetry.into(),
+            next.release.into(),
+            next.download_token.into(),
             self.access_changes.into(),
         ]
     }
@@ -66,6 +72,8 @@ impl CountersRow {
             block: values.int()?,
             key_pair: values.int()?,
             telemetry: values.int()?,
+            release: values.int()?,
+            download_token: values.int()?,
         };
         Ok(Self { next, access_changes: values.int()? })
     }
@@ -92,6 +100,16 @@ impl CountersRow {
                 row.access_changes += 1;
                 if let keyledger_events::block::BlockEvent::BlockAdded(event) = event {
                     used(&mut next.block, event.block);
+                }
+            }
+            Event::Release(event) => {
+                if let ReleaseEvent::ReleaseUploaded(event) = event {
+                    used(&mut next.release, event.release);
+                }
+            }
+            Event::DownloadToken(event) => {
+                if let DownloadTokenEvent::TokenIssued(event) = event {
+                    used(&mut next.download_token, event.token);
                 }
             }
             Event::Product(event) => match event {
@@ -136,6 +154,7 @@ impl CountersRow {
                     | LicenseEvent::LicenseMetaUpdated(_)
                     | LicenseEvent::LicenseMetaDeleted(_)
                     | LicenseEvent::LicenseKeyReplaced(_)
+                    | LicenseEvent::ReleaseDownloaded(_)
                     | LicenseEvent::LicenseDeleted(_) => None,
                 }
                 .into_iter()

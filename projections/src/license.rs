@@ -135,7 +135,8 @@ impl LicenseRow {
             | LicenseEvent::AccessRefused(_)
             | LicenseEvent::LicenseMetaCreated(_)
             | LicenseEvent::LicenseMetaUpdated(_)
-            | LicenseEvent::LicenseMetaDeleted(_) => updated_at,
+            | LicenseEvent::LicenseMetaDeleted(_)
+            | LicenseEvent::ReleaseDownloaded(_) => updated_at,
         };
         Ok(Some(Self { license, id: recorded.aggregate_id, sequence: recorded.sequence, created_at, updated_at }))
     }

@@ -90,7 +90,8 @@ impl LicenseCountRow {
             | LicenseEvent::LicenseMetaCreated(_)
             | LicenseEvent::LicenseMetaUpdated(_)
             | LicenseEvent::LicenseMetaDeleted(_)
-            | LicenseEvent::LicenseKeyReplaced(_) => {}
+            | LicenseEvent::LicenseKeyReplaced(_)
+            | LicenseEvent::ReleaseDownloaded(_) => {}
         }
         Ok(Some(row))
     }

@@ -4,17 +4,19 @@ use keyledger_events::{
     Event, Recorded,
     api_key::ApiKeyEvent,
     block::BlockEvent,
+    download_token::DownloadTokenEvent,
     key_pair::KeyPairEvent,
     license::LicenseEvent,
     product::{ProductEvent, ProductMetaDeleted, ProductMetaSet},
+    release::ReleaseEvent,
     settings::SettingsEvent,
     telemetry::TelemetryEvent,
 };
 use uuid::Uuid;
 
 use crate::{
-    ActivationRow, ApiKeyRow, BlockRow, Column, CountersRow, FoldError, KeyPairRow, LicenseCountRow, LicenseMetaRow, LicenseRow, ProductMetaRow,
-    ProductRow, ReadError, SettingsRow, TelemetryRow, Value, Values,
+    ActivationRow, ApiKeyRow, BlockRow, Column, CountersRow, DownloadTokenRow, FoldError, KeyPairRow, LicenseCountRow, LicenseMetaRow, LicenseRow,
+    ProductMetaRow, ProductRow, ReadError, ReleaseRow, SettingsRow, TelemetryRow, Value, Values,
 };
 
 macro_rules! projections {
@@ -113,7 +115,7 @@ macro_rules! projections {
 }
 
 projections! {
-    Counters: CountersRow, "counters" version 2;
+    Counters: CountersRow, "counters" version 3;
     KeyPair: KeyPairRow, "key_pair" version 2;
     ApiKey: ApiKeyRow, "api_key" version 1;
     Block: BlockRow, "block" version 1;
@@ -121,10 +123,12 @@ projections! {
     ProductMeta: ProductMetaRow, "product_meta" version 1;
     LicenseCount: LicenseCountRow, "license_count" version 1;
     License: LicenseRow, "license" version 2;
-    Activation: ActivationRow, "activation" version 1;
+    Activation: ActivationRow, "activation" version 2;
     LicenseMeta: LicenseMetaRow, "license_meta" version 1;
     Settings: SettingsRow, "settings" version 1;
     Telemetry: TelemetryRow, "telemetry" version 1;
+    Release: ReleaseRow, "product_release" version 1;
+    DownloadToken: DownloadTokenRow, "download_token" version 1;
 }
 
 /// One row of one table.
@@ -149,6 +153,8 @@ impl Row {
             Self::KeyPair(row) => Some((row.id, row.sequence)),
             Self::Settings(row) => Some((row.id, row.sequence)),
             Self::Telemetry(row) => Some((row.id, row.sequence)),
+            Self::Release(row) => Some((row.id, row.sequence)),
+            Self::DownloadToken(row) => Some((row.id, row.sequence)),
             Self::Counters(_) | Self::ProductMeta(_) | Self::LicenseCount(_) | Self::Activation(_) | Self::LicenseMeta(_) => None,
         }
     }
@@ -219,6 +225,19 @@ pub fn touches(event: &Event) -> Vec<RowKey> {
             ProductEvent::ProductKeyPairChanged(of) => vec![Key(Table::Product, of.product)],
             ProductEvent::ProductDeleted(of) => vec![Key(Table::Product, of.product)],
         },
+        Event::Release(event) => match event {
+            ReleaseEvent::ReleaseUploaded(of) => vec![Key(Table::Release, of.release), COUNTERS],
+            ReleaseEvent::ReleaseUpdated(of) => vec![Key(Table::Release, of.release)],
+            ReleaseEvent::ReleasePublished(of) => vec![Key(Table::Release, of.release)],
+            ReleaseEvent::ReleaseUnpublished(of) => vec![Key(Table::Release, of.release)],
+            ReleaseEvent::ReleaseWithdrawn(of) => vec![Key(Table::Release, of.release)],
+        },
+        Event::DownloadToken(event) => match event {
+            DownloadTokenEvent::TokenIssued(of) => vec![Key(Table::DownloadToken, of.token), COUNTERS],
+            DownloadTokenEvent::TokenClaimed(of) => vec![Key(Table::DownloadToken, of.token)],
+            DownloadTokenEvent::TokenReleased(of) => vec![Key(Table::DownloadToken, of.token)],
+            DownloadTokenEvent::TokenUsed(of) => vec![Key(Table::DownloadToken, of.token)],
+        },
         Event::License(event) => match event {
             LicenseEvent::LicenseCreated(of) => vec![Key(Table::License, of.license), Key(Table::LicenseCount, of.product), COUNTERS],
             LicenseEvent::LicenseAssigned(of) => vec![Key(Table::License, of.license), Key(Table::LicenseCount, of.product), COUNTERS],
@@ -242,6 +261,7 @@ pub fn touches(event: &Event) -> Vec<RowKey> {
             LicenseEvent::LicenseMetaUpdated(of) => vec![Key(Table::License, of.license), Key(Table::LicenseMeta, of.meta)],
             LicenseEvent::LicenseKeyReplaced(of) => vec![Key(Table::License, of.license)],
             LicenseEvent::LicenseMetaDeleted(of) => vec![Key(Table::License, of.license), Key(Table::LicenseMeta, of.meta)],
+            LicenseEvent::ReleaseDownloaded(of) => vec![Key(Table::License, of.license), Key(Table::Release, of.release)],
         },
     }
 }

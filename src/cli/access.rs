@@ -16,7 +16,7 @@ use crate::{
     vault::random,
 };
 
-const CLOSE_PATIENCE: Duration = Duration::from_secs(60);
+pub(super) const CLOSE_PATIENCE: Duration = Duration::from_secs(60);
 
 #[derive(Debug, Subcommand)]
 pub enum ApiKeyCommand {
@@ -92,17 +92,22 @@ pub struct EntryArgs {
     identifier: Option<String>,
 }
 
+/// Who asks at the command line, and why.
+pub(super) fn operator_origin(operation: &'static str, reason: Option<&str>) -> Result<Origin, Failure> {
+    let reason = reason.map(|text| short_text(text).map(str::to_owned)).transpose().map_err(|error| format!("--reason {error}"))?;
+    let operator = std::env::var("SUDO_USER").or_else(|_| std::env::var("USER")).ok();
+    let operator = operator.as_deref().and_then(|name| short_text(name).ok()).map(str::to_owned);
+    Ok(Origin { operation: Some(operation), operator, reason, ..Origin::operator() })
+}
+
 pub(super) async fn execute(
     store: &StoreArgs,
     operation: &'static str,
     reason: Option<&str>,
     command: impl FnOnce(&Ledger) -> Result<Command, Failure>,
 ) -> Result<CommandResult, Failure> {
-    let reason = reason.map(|text| short_text(text).map(str::to_owned)).transpose().map_err(|error| format!("--reason {error}"))?;
-    let operator = std::env::var("SUDO_USER").or_else(|_| std::env::var("USER")).ok();
-    let operator = operator.as_deref().and_then(|name| short_text(name).ok()).map(str::to_owned);
+    let origin = operator_origin(operation, reason)?;
     let ledger = store.open().await?;
-    let origin = Origin { operation: Some(operation), operator, reason, ..Origin::operator() };
     let request = Request { command: command(&ledger)?, origin, idempotency: None };
     let outcome = ledger.execute(request).await;
     ledger.close(CLOSE_PATIENCE).await;

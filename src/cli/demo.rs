@@ -16,6 +16,7 @@ use super::Failure;
 use crate::{
     app::{App, HttpConfig},
     clock::Clock,
+    files::{Files, UPLOAD_BYTES_MAX},
     http,
     ledger::{Ledger, Options},
     signer::verify_response,
@@ -42,7 +43,8 @@ pub async fn run(args: DemoArgs) -> Result<(), Failure> {
     let clock = Clock::default();
     let ledger = Ledger::open(store, &MasterKey::random()?, Options { clock: clock.clone(), rebuild_older: false }).await?;
     ledger.bootstrap_api_key(API_KEY).await?;
-    let app = Arc::new(App::new(ledger.clone(), clock, HttpConfig::default(), None).await?);
+    let files = Arc::new(Files::open(None, &folder.path().join("files"), UPLOAD_BYTES_MAX)?);
+    let app = Arc::new(App::new(ledger.clone(), clock, files, HttpConfig::default(), None).await?);
     let wanted = if args.no_serve { SocketAddr::new(args.listen.ip(), 0) } else { args.listen };
     let listener = match TcpListener::bind(wanted).await {
         Ok(listener) => listener,

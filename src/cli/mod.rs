@@ -3,7 +3,9 @@
 mod access;
 mod check;
 mod demo;
+mod files;
 mod product;
+mod release;
 mod serve;
 mod store;
 
@@ -42,6 +44,9 @@ enum Command {
     /// Make, change, list and delete products; works beside a running server.
     #[command(subcommand)]
     Product(product::ProductCommand),
+    /// Upload, publish, withdraw and list releases; works beside a running server.
+    #[command(subcommand)]
+    Release(release::ReleaseCommand),
     /// Print the public key that signs: the global one, or a product's.
     PublicKey(check::PublicKeyArgs),
     /// Check the log against its hashes, and the projections against the log.
@@ -81,6 +86,7 @@ fn default_level(command: &Command) -> &'static str {
         | Command::ApiKey(_)
         | Command::Block(_)
         | Command::Product(_)
+        | Command::Release(_)
         | Command::PublicKey(_)
         | Command::Verify(_)
         | Command::Rebuild(_) => "warn",
@@ -94,6 +100,7 @@ async fn dispatch(command: Command) -> Result<(), Failure> {
         Command::ApiKey(command) => access::api_key(command).await,
         Command::Block(command) => access::block(command).await,
         Command::Product(command) => product::product(command).await,
+        Command::Release(command) => release::release(command).await,
         Command::PublicKey(args) => check::public_key(args).await,
         Command::Verify(args) => check::verify(args).await,
         Command::Rebuild(args) => check::rebuild(args).await,

@@ -14,7 +14,7 @@ use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{Failure, StoreArgs};
+use super::{Failure, StoreArgs, files::FilesArgs};
 use crate::{
     access::parse_network,
     app::{App, HttpConfig},
@@ -40,6 +40,8 @@ pub struct ServeArgs {
     listen: SocketAddr,
     #[command(flatten)]
     store: StoreArgs,
+    #[command(flatten)]
+    files: FilesArgs,
     /// Under which URL clients reach this server.
     #[arg(long, env = "KEYLEDGER_PUBLIC_URL", value_name = "URL")]
     public_url: Option<String>,
@@ -124,6 +126,7 @@ pub async fn run(args: ServeArgs) -> Result<(), Failure> {
         }
         Some(_) => None,
     };
+    let files = args.files.open(&args.store.data_dir)?;
     let clock = Clock::default();
     let ledger = args.store.open_or_create(Options { clock: clock.clone(), rebuild_older: true }).await?;
     if let Some(key) = bootstrap {
@@ -139,7 +142,7 @@ pub async fn run(args: ServeArgs) -> Result<(), Failure> {
         allow_outgoing,
         envato,
     };
-    let app = Arc::new(App::new(ledger.clone(), clock, config, Some(metrics.clone())).await?);
+    let app = Arc::new(App::new(ledger.clone(), clock, files, config, Some(metrics.clone())).await?);
     tokio::spawn(async move {
         loop {
             tokio::time::sleep(METRICS_UPKEEP_EVERY).await;

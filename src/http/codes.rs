@@ -194,6 +194,7 @@ pub enum LicenseOperation {
     CreateMeta,
     UpdateMeta,
     DeleteMeta,
+    Download,
 }
 
 /// The code of a refusal. `None` for a refusal that the operation can't meet.
@@ -206,7 +207,7 @@ pub fn license_refusal(operation: LicenseOperation, error: LicenseError) -> Opti
             Op::Assign | Op::AssignAndActivate => Code::InvalidOrAlreadyAssigned,
             Op::Update => Code::LicenseKeyNotFoundUpdate,
             Op::Delete => Code::LicenseKeyNotFound,
-            Op::Verify | Op::Activate | Op::Deactivate | Op::CreateMeta | Op::UpdateMeta | Op::DeleteMeta => Code::InvalidLicenseKey,
+            Op::Verify | Op::Activate | Op::Deactivate | Op::CreateMeta | Op::UpdateMeta | Op::DeleteMeta | Op::Download => Code::InvalidLicenseKey,
         },
         LicenseError::ProductInactive => Code::ProductInactive,
         LicenseError::Blocked => Code::LicenseBlocked,

@@ -24,6 +24,7 @@ use super::{
     doc::Doc,
     envelope::{self, Answer, Answered, internal},
     extract::Call,
+    license_service,
     meters::RouteMeters,
     openapi,
     operation::{Family, Operation, Verb},
@@ -147,6 +148,50 @@ impl Routes {
         })
     }
 
+    /// Adds an operation that answers with a file where it succeeds; what refuses is signed.
+    #[must_use]
+    pub fn file<H, F>(self, operation: Operation, doc: &'static Doc, handler: H) -> Self
+    where
+        H: Fn(Arrived) -> F + Clone + Send + Sync + 'static,
+        F: Future<Output = Answered<Response>> + Send + 'static,
+    {
+        self.add(operation, doc, None, move |arrived: Arrived| {
+            let handler = handler.clone();
+            async move {
+                let (app, request_id) = (Arc::clone(&arrived.app), arrived.request_id);
+                match caught(operation.path, handler(arrived)).await.unwrap_or_else(Err) {
+                    Ok(mut response) => {
+                        envelope::stamp(response.headers_mut(), request_id);
+                        let status = response.status().as_u16();
+                        (response, status)
+                    }
+                    Err(answer) => {
+                        debug_assert!(doc.names(answer.code), "{} answers {:?}, which its description doesn't name", operation.path, answer.code);
+                        let (response, code) = envelope::respond(&app, answer, request_id).await;
+                        (response, code.number())
+                    }
+                }
+            }
+        })
+    }
+
+    /// Adds an operation of interface B.
+    #[must_use]
+    pub fn service<H, F>(self, operation: Operation, doc: &'static Doc, handler: H) -> Self
+    where
+        H: Fn(Arrived) -> F + Clone + Send + Sync + 'static,
+        F: Future<Output = license_service::Served<Response>> + Send + 'static,
+    {
+        self.open(operation, doc, move |arrived: Arrived| {
+            let (request_id, handled) = (arrived.request_id, handler(arrived));
+            async move {
+                let mut response = handled.await.unwrap_or_else(license_service::Refusal::into_response);
+                envelope::stamp(response.headers_mut(), request_id);
+                response
+            }
+        })
+    }
+
     /// Adds a GET for everybody, whose handler writes its response itself; what refuses is signed.
     #[must_use]
     pub fn public<H, F>(self, operation: Operation, doc: &'static Doc, handler: H) -> Self
@@ -193,7 +238,7 @@ impl Routes {
     /// What API keys can be allowed: each once, in the order of the routes.
     pub fn capabilities(&self) -> Vec<String> {
         let mut capabilities: Vec<String> = Vec::new();
-        for route in self.0.iter().filter(|route| route.doc.guard == super::doc::Guard::ApiKey) {
+        for route in self.0.iter().filter(|route| route.doc.guard == super::doc::Guard::ApiKey || route.operation.says_capability()) {
             let capability = route.operation.capability();
             let reading = (route.operation.family() == Family::Admin && route.operation.is_get()).then(|| admin::to_read(capability));
             for capability in std::iter::once(capability.to_owned()).chain(reading) {
@@ -287,6 +332,12 @@ async fn refuse(app: &App, family: Family, answer: Answer, request_id: Uuid) -> 
         Family::Signed => {
             let (response, code) = envelope::respond(app, answer, request_id).await;
             (response, code.number())
+        }
+        Family::LicenseService => {
+            let mut response = license_service::Refusal::from(answer).into_response();
+            envelope::stamp(response.headers_mut(), request_id);
+            let status = response.status().as_u16();
+            (response, status)
         }
         Family::Admin => {
             let response = Problem::from(answer).into_response(request_id);

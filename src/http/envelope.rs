@@ -257,11 +257,16 @@ pub fn plain(status: StatusCode, content_type: HeaderValue, body: impl Into<Body
     if status == StatusCode::SERVICE_UNAVAILABLE {
         headers.insert(header::RETRY_AFTER, RETRY_AFTER_S);
     }
+    stamp(headers, request_id);
+    response
+}
+
+/// Names the request in its answer.
+pub fn stamp(headers: &mut HeaderMap, request_id: Uuid) {
     let mut hyphenated = [0; uuid::fmt::Hyphenated::LENGTH];
     if let Ok(value) = HeaderValue::from_str(request_id.hyphenated().encode_lower(&mut hyphenated)) {
         headers.insert(X_REQUEST_ID, value);
     }
-    response
 }
 
 /// The time is the one at which the answer is given: a repeated answer is stamped afresh.

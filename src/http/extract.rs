@@ -34,6 +34,7 @@ pub const NO_PRODUCT: i64 = 0;
 pub struct Call {
     pub app: Arc<App>,
     pub origin: Origin,
+    headers: HeaderMap,
     parameters: Parameters,
     idempotency: Option<IdempotencyKey>,
     /// Kept for its share of memory.
@@ -88,7 +89,12 @@ impl Call {
             let id = app.ledger.vault().request_hash(&[&api_key.to_be_bytes(), operation.path.as_bytes(), key]);
             IdempotencyKey { id, asked: Vec::new() }
         });
-        Ok(Self { app, origin, parameters, idempotency, _received: received })
+        Ok(Self { app, origin, headers: head.headers, parameters, idempotency, _received: received })
+    }
+
+    #[must_use]
+    pub fn headers(&self) -> &HeaderMap {
+        &self.headers
     }
 
     /// A parameter's text as it was given.

@@ -6,10 +6,12 @@
 
 mod admin;
 mod body;
+mod changelog;
 mod client_ip;
 pub mod codes;
 mod doc;
 mod docs;
+mod download;
 mod endpoint;
 mod envelope;
 mod extract;
@@ -19,6 +21,7 @@ mod jwks;
 mod license;
 mod license_keys;
 mod license_meta;
+mod license_service;
 mod lists;
 mod meters;
 mod openapi;
@@ -31,6 +34,7 @@ mod product_meta;
 mod router;
 mod serve;
 mod telemetry;
+mod transfer;
 mod validate;
 
 pub use endpoint::capabilities;

@@ -215,7 +215,7 @@ fn security(operation: &Operation, doc: &Doc) -> Value {
         (Guard::Nobody, _) => json!([]),
         (Guard::LicenseKey, _) => json!([{ "license_key": [] }]),
         (Guard::ApiKey, Family::Admin) => json!([{ "bearer": [] }]),
-        (Guard::ApiKey, Family::Signed) => json!([{ "bearer": [] }, { "api_key": [] }]),
+        (Guard::ApiKey, Family::Signed | Family::LicenseService) => json!([{ "bearer": [] }, { "api_key": [] }]),
     }
 }
 
@@ -306,6 +306,9 @@ fn responses(route: &Route) -> Value {
 }
 
 fn common_codes(operation: &Operation, doc: &Doc) -> Vec<Code> {
+    if operation.family() == Family::LicenseService {
+        return Vec::new();
+    }
     let mut codes = vec![Code::InternalError, Code::ServiceUnavailable];
     if operation.is_limited() {
         codes.push(Code::TooManyRequests);

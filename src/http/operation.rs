@@ -10,6 +10,9 @@ const BASE: &str = "/api/v1/";
 /// Where the administration lives.
 const ADMIN_BASE: &str = "/admin/v1/";
 
+/// Where interface B lives.
+const LICENSE_SERVICE_BASE: &str = "/api/license/";
+
 /// The methods that operations are called with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Verb {
@@ -58,12 +61,19 @@ pub enum Family {
     Signed,
     /// The administration: problem details.
     Admin,
+    /// Interface B: JSON of its own form.
+    LicenseService,
 }
 
 impl Family {
     #[must_use]
     pub fn of(path: &str) -> Self {
-        if path.starts_with("/admin/") || path == "/admin" { Self::Admin } else { Self::Signed }
+        match path {
+            "/admin" => Self::Admin,
+            path if path.starts_with("/admin/") => Self::Admin,
+            path if path.starts_with(LICENSE_SERVICE_BASE) => Self::LicenseService,
+            _ => Self::Signed,
+        }
     }
 }
 
@@ -125,6 +135,12 @@ impl Operation {
     #[must_use]
     pub const fn needs(self, capability: &'static str) -> Self {
         Self { capability: Some(capability), ..self }
+    }
+
+    /// Whether its capability is said rather than that of its path.
+    #[must_use]
+    pub const fn says_capability(&self) -> bool {
+        self.capability.is_some()
     }
 
     #[must_use]

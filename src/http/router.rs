@@ -7,9 +7,9 @@ use axum::Router;
 use super::{
     admin::{api_keys, block_list, key_pairs, licenses, products, settings},
     body::LARGE_BODY_MAX,
-    docs,
+    changelog, docs, download,
     endpoint::Routes,
-    health, jwks, license, license_keys, license_meta, lists, openapi,
+    health, jwks, license, license_keys, license_meta, license_service, lists, openapi,
     operation::Operation,
     product, product_info, product_meta, telemetry,
 };
@@ -58,6 +58,16 @@ pub fn routes() -> Routes {
         .signed(post("/api/v1/send-telemetry-data"), &telemetry::SEND, telemetry::send)
         .signed(get("/api/v1/get-telemetry-data"), &telemetry::LIST, telemetry::list)
         .public(get("/.well-known/jwks.json"), &jwks::DOC, jwks::show)
+        .signed(post("/api/v1/access-downloadables"), &download::ACCESS, download::access)
+        .file(
+            get("/api/v1/download/{credential}/{license_key}/{identifier}/{numeric_version}").needs(download::CAPABILITY),
+            &download::DOWNLOAD,
+            download::download,
+        )
+        .file(get("/api/v1/products/{slug}/changelog"), &changelog::CHANGELOG, changelog::show)
+        .service(get("/api/license/verify"), &license_service::VERIFY, license_service::verify)
+        .service(post("/api/license/download"), &license_service::DOWNLOAD, license_service::download)
+        .service(get("/api/license/download-file/{token}"), &license_service::DOWNLOAD_FILE, license_service::download_file)
         .admin(get("/admin/v1/products").needs(PRODUCTS), &products::LIST, products::list)
         .admin(post("/admin/v1/products").needs(PRODUCTS), &products::CREATE, products::create)
         .admin(get("/admin/v1/products/{product}").needs(PRODUCTS), &products::SHOW, products::show)

@@ -7,9 +7,11 @@ use keyledger_events::{
     Timestamp,
     api_key::ApiKeyError,
     block::{BlockError, BlockKind},
+    download_token::DownloadTokenError,
     key_pair::KeyPairError,
     license::{AccessRefusal, LicenseError, Status},
     product::{ProductError, ProductFields, UpdateProduct},
+    release::{NewRelease, ReleaseError},
     settings::ChangeSettings,
     telemetry::Report,
     values::{Identifier, LicenseKey, MetaKey, Slug},
@@ -22,6 +24,8 @@ use uuid::Uuid;
 pub enum Actor {
     /// An API key, by number.
     ApiKey(i64),
+    /// Whoever has a license's key, by the license's number.
+    License(i64),
     /// Someone at the command line.
     Operator,
     /// The server itself.
@@ -187,6 +191,60 @@ pub enum Command {
         /// The entry of the block list that decided it.
         block: Option<i64>,
     },
+    /// Count a download of a release that begins now, if the license may be used for it still.
+    RecordDownload {
+        key: LicenseKey,
+        identifier: Option<Identifier>,
+        release: i64,
+    },
+    /// A release whose file is stored already.
+    UploadRelease(NewRelease),
+    /// What is `None` stays as it is.
+    UpdateRelease {
+        release: i64,
+        update_summary: Option<String>,
+        changelog: Option<String>,
+    },
+    PublishRelease {
+        release: i64,
+        /// Without one it is now.
+        release_date: Option<Timestamp>,
+    },
+    UnpublishRelease {
+        release: i64,
+    },
+    WithdrawRelease {
+        release: i64,
+    },
+    /// A token for one download, if the license may be used and the release is published still.
+    IssueDownloadToken {
+        license: i64,
+        release: i64,
+        /// Keyed hash of the token's value, in hexadecimal.
+        hash: String,
+    },
+    ClaimDownloadToken {
+        token: i64,
+        license: i64,
+        release: i64,
+    },
+    RenewDownloadToken {
+        token: i64,
+        license: i64,
+        claim: i64,
+    },
+    GiveBackDownloadToken {
+        token: i64,
+        license: i64,
+        claim: i64,
+    },
+    /// The file was handed over: the token is used up, and the download counted.
+    UseDownloadToken {
+        token: i64,
+        license: i64,
+        release: i64,
+        claim: i64,
+    },
     CreateProduct {
         fields: ProductFields,
         key_pair: Option<NewKeyPair>,
@@ -349,6 +407,26 @@ pub enum CommandResult {
         telemetry: i64,
         product_exists: bool,
     },
+    DownloadCounted,
+    ReleaseUploaded {
+        release: i64,
+    },
+    ReleaseUpdated,
+    ReleasePublished,
+    ReleaseUnpublished,
+    ReleaseWithdrawn,
+    ReleaseRefused(ReleaseError),
+    DownloadTokenIssued {
+        token: i64,
+        expires_at: Timestamp,
+    },
+    DownloadTokenClaimed {
+        claim: i64,
+        until: Timestamp,
+    },
+    DownloadTokenGivenBack,
+    DownloadTokenUsed,
+    DownloadTokenRefused(DownloadTokenError),
     Founded,
     ApiKeyCreated {
         number: i64,

@@ -3,6 +3,8 @@
 
 mod products;
 
+mod releases;
+
 use std::collections::HashSet;
 
 use keyledger_events::{
@@ -39,8 +41,10 @@ pub(super) fn needs(request: &Request, vault: &Vault, lookups: &mut Lookups) {
     if let Some(idempotency) = &request.idempotency {
         lookups.requests.push(idempotency.id.clone());
     }
-    if let Actor::ApiKey(number) = request.origin.actor {
-        lookups.subjects.push((SubjectKind::Actor, number));
+    match request.origin.actor {
+        Actor::ApiKey(number) => lookups.subjects.push((SubjectKind::Actor, number)),
+        Actor::License(number) => push_license(lookups, number),
+        Actor::Operator | Actor::System => {}
     }
     let mut owner = |owner: &OwnerInput| lookups.owners_by_email.extend(owner.email.as_deref().map(|email| vault.email_index(email)));
     match &request.command {
@@ -99,7 +103,22 @@ pub(super) fn needs(request: &Request, vault: &Vault, lookups: &mut Lookups) {
         Command::RecordTelemetry(report) => {
             lookups.licenses.extend(report.license_key.clone());
             lookups.rows.extend(report.product.map(|product| RowKey(Table::Product, product)));
+            lookups.release_versions.extend(report.product.zip(report.product_version.clone()));
         }
+        Command::RecordDownload { key, release, .. } => {
+            lookups.licenses.push(key.as_str().to_owned());
+            lookups.rows.push(RowKey(Table::Release, *release));
+        }
+        Command::UploadRelease(..)
+        | Command::UpdateRelease { .. }
+        | Command::PublishRelease { .. }
+        | Command::UnpublishRelease { .. }
+        | Command::WithdrawRelease { .. }
+        | Command::IssueDownloadToken { .. }
+        | Command::ClaimDownloadToken { .. }
+        | Command::RenewDownloadToken { .. }
+        | Command::GiveBackDownloadToken { .. }
+        | Command::UseDownloadToken { .. } => releases::needs(&request.command, lookups),
         Command::CreateProductMeta { product, meta_key, .. }
         | Command::UpdateProductMeta { product, meta_key, .. }
         | Command::DeleteProductMeta { product, meta_key } => {
@@ -121,12 +140,22 @@ fn push_product(lookups: &mut Lookups, product: i64) {
     lookups.rows.push(RowKey(Table::LicenseCount, product));
 }
 
+fn push_license(lookups: &mut Lookups, license: i64) {
+    lookups.rows.push(RowKey(Table::License, license));
+    lookups.subjects.push((SubjectKind::License, license));
+}
+
 /// What it needs besides, now that its license is known.
 pub(super) fn further_needs(request: &Request, workspace: &Workspace<'_>, lookups: &mut Lookups) {
+    if let Actor::License(number) = request.origin.actor {
+        let row = workspace.row::<LicenseRow>(Table::License, number);
+        lookups.subjects.extend(row.and_then(|row| row.license.owner).map(|owner| (SubjectKind::Owner, owner)));
+    }
     let (key, identifier, meta_key) = match &request.command {
-        Command::Activate { key, identifier, .. } | Command::AssignAndActivate { key, identifier, .. } | Command::Deactivate { key, identifier } => {
-            (key, identifier.as_ref(), None)
-        }
+        Command::Activate { key, identifier, .. }
+        | Command::AssignAndActivate { key, identifier, .. }
+        | Command::Deactivate { key, identifier }
+        | Command::RecordDownload { key, identifier, .. } => (key, identifier.as_ref(), None),
         Command::CreateLicenseMeta { key, meta_key, .. }
         | Command::UpdateLicenseMeta { key, meta_key, .. }
         | Command::DeleteLicenseMeta { key, meta_key, .. } => (key, None, meta_key.as_ref()),
@@ -171,6 +200,16 @@ pub(super) fn further_needs(request: &Request, workspace: &Workspace<'_>, lookup
         | Command::RemoveBlock { .. }
         | Command::RemoveBlockEntry { .. }
         | Command::Refuse { .. } => return,
+        Command::UploadRelease(..)
+        | Command::UpdateRelease { .. }
+        | Command::PublishRelease { .. }
+        | Command::UnpublishRelease { .. }
+        | Command::WithdrawRelease { .. }
+        | Command::IssueDownloadToken { .. }
+        | Command::ClaimDownloadToken { .. }
+        | Command::RenewDownloadToken { .. }
+        | Command::GiveBackDownloadToken { .. }
+        | Command::UseDownloadToken { .. } => return releases::further_needs(&request.command, workspace, lookups),
     };
     let Some(row) = workspace.license(key.as_str()) else { return };
     let license = &row.license;
@@ -234,6 +273,17 @@ pub(super) fn execute(staged: &mut Staged<'_, '_>, command: &Command) -> Execute
             let command = LicenseCommand::RecordRefusal { reason: *reason, block: *block, identifier: identifier.clone() };
             on_license(staged, key, None, None, &command)
         }
+        Command::RecordDownload { key, identifier, release } => releases::record_download(staged, key, identifier.as_ref(), *release),
+        Command::UploadRelease(..)
+        | Command::UpdateRelease { .. }
+        | Command::PublishRelease { .. }
+        | Command::UnpublishRelease { .. }
+        | Command::WithdrawRelease { .. }
+        | Command::IssueDownloadToken { .. }
+        | Command::ClaimDownloadToken { .. }
+        | Command::RenewDownloadToken { .. }
+        | Command::GiveBackDownloadToken { .. }
+        | Command::UseDownloadToken { .. } => releases::execute(staged, command),
         Command::CreateProduct { fields, key_pair } => create_product(staged, fields, key_pair.as_ref()),
         Command::UpdateProduct { product, update } => on_product(staged, *product, None, &ProductCommand::Update(update.clone())),
         Command::DeleteProduct { product } => on_product(staged, *product, None, &ProductCommand::Delete),
@@ -345,6 +395,7 @@ fn license_result(done: Done) -> CommandResult {
         Done::Updated => CommandResult::LicenseUpdated,
         Done::MetaSet { meta } => CommandResult::LicenseMetaSet { meta },
         Done::MetaDeleted => CommandResult::LicenseMetaDeleted,
+        Done::Downloaded => CommandResult::DownloadCounted,
         Done::RefusalRecorded => CommandResult::RefusalRecorded,
         Done::KeyReplaced => CommandResult::KeyReplaced,
         Done::Deleted => CommandResult::LicenseDeleted,

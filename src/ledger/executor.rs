@@ -297,6 +297,8 @@ fn dedup(lookups: &mut Lookups) {
     unique(&mut lookups.license_meta);
     unique(&mut lookups.product_meta);
     unique(&mut lookups.slugs);
+    unique(&mut lookups.releases);
+    unique(&mut lookups.release_versions);
     unique(&mut lookups.owners_by_email);
     unique(&mut lookups.requests);
     lookups.subjects.sort_unstable_by_key(|(kind, number)| (kind.as_str(), *number));

@@ -8,6 +8,7 @@ mod executor;
 mod listing;
 mod open;
 mod reads;
+mod release_reads;
 pub mod replay;
 mod telemetry;
 pub mod tree;
@@ -31,6 +32,7 @@ pub use command::*;
 pub use executor::{QUEUE_COMMANDS_MAX, QUEUE_WEIGHT_MAX};
 pub use open::{OpenError, Options, open_vault};
 pub use reads::{LicenseFilter, LicenseUse, LicenseView};
+pub use release_reads::DomainView;
 pub use telemetry::TelemetryFilter;
 
 use crate::{clock::Clock, store::Store, vault::Vault};
@@ -156,6 +158,7 @@ impl Ledger {
 fn metadata(origin: &Origin, request_hash: Option<&[u8]>, decided_at: Timestamp) -> Metadata {
     let (actor, source) = match origin.actor {
         Actor::ApiKey(number) => (format!("api_key:{number}"), "api"),
+        Actor::License(number) => (format!("license:{number}"), "license_service"),
         Actor::Operator => ("operator".to_owned(), "command_line"),
         Actor::System => ("system".to_owned(), "server"),
     };

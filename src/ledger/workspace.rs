@@ -8,7 +8,7 @@ use keyledger_events::{
     block::BlockKind,
     envelope::{LEAF_BYTES_MAX, canonical_json},
 };
-use keyledger_projections::{CountersRow, LicenseRow, ProductRow, Row, RowKey, Table, fold, registry::COUNTERS, touches};
+use keyledger_projections::{CountersRow, LicenseRow, ProductRow, ReleaseRow, Row, RowKey, Table, fold, registry::COUNTERS, touches};
 use uuid::Uuid;
 
 use super::{
@@ -45,6 +45,8 @@ pub(super) struct Workspace<'v> {
     blocks: HashMap<(BlockKind, String), i64>,
     /// Who had a slug last; whether it still has, its row tells.
     slugs: HashMap<String, i64>,
+    releases: HashMap<(i64, i64), i64>,
+    releases_by_text: HashMap<(i64, String), BTreeSet<i64>>,
     subjects: HashMap<(SubjectKind, i64), SubjectKey>,
     owners_by_email: HashMap<Vec<u8>, i64>,
     requests: HashMap<Vec<u8>, StoredRequest>,
@@ -74,6 +76,8 @@ impl<'v> Workspace<'v> {
             product_meta: HashMap::new(),
             blocks: HashMap::new(),
             slugs: HashMap::new(),
+            releases: HashMap::new(),
+            releases_by_text: HashMap::new(),
             subjects: HashMap::new(),
             owners_by_email: HashMap::new(),
             requests: HashMap::new(),
@@ -142,7 +146,23 @@ impl<'v> Workspace<'v> {
                     self.slugs.insert(slug.clone(), row.product.number);
                 }
             }
-            Row::Counters(_) | Row::KeyPair(_) | Row::ApiKey(_) | Row::LicenseCount(_) | Row::Settings(_) | Row::Telemetry(_) => {}
+            Row::Release(row) => {
+                let text = (row.release.product, row.release.version.clone());
+                self.releases_by_text.entry(text).or_default().insert(row.release.number);
+                let version = (row.release.product, row.release.numeric_version);
+                if !row.release.withdrawn {
+                    self.releases.insert(version, row.release.number);
+                } else if self.releases.get(&version) == Some(&row.release.number) {
+                    self.releases.remove(&version);
+                }
+            }
+            Row::Counters(_)
+            | Row::KeyPair(_)
+            | Row::ApiKey(_)
+            | Row::LicenseCount(_)
+            | Row::Settings(_)
+            | Row::Telemetry(_)
+            | Row::DownloadToken(_) => {}
         }
     }
 
@@ -176,6 +196,18 @@ impl<'v> Workspace<'v> {
     pub(super) fn block(&self, kind: BlockKind, value: &str) -> Option<i64> {
         let number = self.blocks.get(&(kind, value.to_owned())).copied()?;
         self.rows.get(&RowKey(Table::Block, number))?.as_ref().map(|_| number)
+    }
+
+    /// The release of a product that has a numeric version and is not withdrawn.
+    pub(super) fn release(&self, product: i64, numeric_version: i64) -> Option<i64> {
+        self.releases.get(&(product, numeric_version)).copied()
+    }
+
+    /// Whether a version of a product, as people read it, is published.
+    pub(super) fn is_published(&self, product: i64, version: &str) -> bool {
+        let numbers = self.releases_by_text.get(&(product, version.to_owned()));
+        let published = |number: &i64| self.row::<ReleaseRow>(Table::Release, *number).is_some_and(|row| row.release.published);
+        numbers.is_some_and(|numbers| numbers.iter().any(published))
     }
 
     pub(super) fn request(&self, id: &[u8]) -> Option<&StoredRequest> {
@@ -401,6 +433,7 @@ impl Staged<'_, '_> {
     fn subject_of(&self, event: &Event, data: &PersonalData) -> Option<(SubjectKind, i64)> {
         let actor = match self.origin.actor {
             Actor::ApiKey(number) => Some((SubjectKind::Actor, number)),
+            Actor::License(number) => Some(self.subject_of_license(number)),
             Actor::Operator | Actor::System => None,
         };
         match event {
@@ -414,7 +447,14 @@ impl Staged<'_, '_> {
                 Some(license) => Some(self.subject_of_license(license)),
                 None => actor,
             },
-            Event::Block(_) | Event::Product(_) | Event::ApiKey(_) | Event::KeyPair(_) | Event::Ledger(_) | Event::Settings(_) => actor,
+            Event::Block(_)
+            | Event::Product(_)
+            | Event::ApiKey(_)
+            | Event::KeyPair(_)
+            | Event::Ledger(_)
+            | Event::Settings(_)
+            | Event::Release(_)
+            | Event::DownloadToken(_) => actor,
         }
     }
 
@@ -523,6 +563,8 @@ fn is_new(key: RowKey, drawn_from: &Numbers) -> bool {
         Table::Activation => drawn_from.activation,
         Table::LicenseMeta => drawn_from.license_meta,
         Table::Telemetry => drawn_from.telemetry,
+        Table::Release => drawn_from.release,
+        Table::DownloadToken => drawn_from.download_token,
     };
     key.1 >= first_new
 }

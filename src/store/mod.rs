@@ -96,6 +96,10 @@ pub struct Lookups {
     pub blocks: Vec<(BlockKind, String)>,
     /// Products that are not deleted, by slug.
     pub slugs: Vec<String>,
+    /// Product number and numeric version, of releases that are not withdrawn.
+    pub releases: Vec<(i64, i64)>,
+    /// Product number and version as people read it, of releases that are not withdrawn.
+    pub release_versions: Vec<(i64, String)>,
     pub subjects: Vec<(SubjectKind, i64)>,
     pub owners_by_email: Vec<Vec<u8>>,
     pub requests: Vec<Vec<u8>>,

@@ -8,4 +8,5 @@ mod bootstrap;
 mod demo;
 mod maintenance;
 mod product_commands;
+mod release_commands;
 mod usage;

@@ -4,6 +4,7 @@
 //! four examples the API key: keys are made by the server, so a disabled one can't have the recorded value.
 
 use crate::examples::Example;
+use crate::support::releases::Upload;
 use crate::support::world::{fresh_key, merged, new_license_fields};
 use crate::support::{Answer, ApiKey, Client, Fields, GLOBAL, Json, Ledger, PRODUCT, Server, eventually, fields, is_get};
 
@@ -34,6 +35,11 @@ impl World {
         for (name, value) in [("test-key", "test value x"), ("test-key-2", "test value x2")] {
             let meta = fields!(product_id: product, key: name, value: value);
             vendor.form("create-product-meta", meta).await.expect(273, PRODUCT);
+        }
+        for (version, changelog) in [("1.0.1", "Minor bug fixes"), ("1.0.2", "Bugfixes")] {
+            let more = ["--summary", "Bugfixes", "--changelog", changelog];
+            let release = ledger.upload(Upload { product, version, content: b"a program", file_name: "program.zip", more: &more }).await;
+            ledger.run(&["release", "publish", "--release-date", "2024-02-27", &release]).await.success();
         }
         ledger.run(&["block", "add", "--ip", BLOCKED_IP]).await.success();
         let blocked = vendor.with_header("x-forwarded-for", BLOCKED_IP);
@@ -173,6 +179,11 @@ pub async fn send(world: &World, example: &Example) -> Answer {
             let product = world.vendor.new_product().await;
             world.product_meta(product, &value(&request, "key"), "an earlier value").await;
             request = at_product(product);
+        }
+
+        ("access-downloadables", "Downloads") => {
+            world.license(&license, assigned()).await;
+            world.vendor.activate(&license, &identifier).await.expect(300, PRODUCT);
         }
 
         ("get-all-products", "All products") => return only_the_recorded_products(world, example, request).await,

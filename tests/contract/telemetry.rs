@@ -2,6 +2,7 @@
 
 use futures::future::join_all;
 
+use crate::support::releases::Upload;
 use crate::support::world::merged;
 use crate::support::{Backend, Client, Fields, GLOBAL, Json, Running, both_backends, fields, raw};
 
@@ -69,6 +70,17 @@ async fn every_report_is_stored_with_its_flags(backend: Backend) {
     assert_eq!(flags(&rows[1]), [1, 0, 1, 1]);
     assert_eq!(flags(&rows[2]), [0, 1, 0, 1]);
     assert_eq!(rows[2].at("product_id").integer(), 999_999_999, "as it was given");
+
+    // A version counts while it is published.
+    let upload = Upload { product, version: "5.2.5", content: b"x", file_name: "program.zip", more: &["--numeric-version", "7"] };
+    let release = on.ledger.upload(upload).await;
+    for (command, flags) in [("publish", (1, 0)), ("unpublish", (0, 1))] {
+        on.ledger.run(&["release", command, &release]).await.success();
+        on.api.form("send-telemetry-data", report(product, &license, fields!())).await.expect(830, GLOBAL);
+        let rows = list(&on.api, fields!()).await;
+        let last = rows.last().expect("a record");
+        assert_eq!((last.at("product_version_exists").integer(), last.at("has_red_flags").integer()), flags, "{command}");
+    }
     on.ledger.expect_intact().await;
 }
 

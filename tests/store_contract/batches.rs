@@ -123,7 +123,7 @@ async fn rows_of_every_table_come_back(place: &Place) {
 
 async fn rows_are_found_by_what_else_identifies_them(place: &Place) {
     let store = place.founded().await;
-    let tables = [Table::License, Table::Activation, Table::LicenseMeta, Table::Product, Table::ProductMeta, Table::Block];
+    let tables = [Table::License, Table::Activation, Table::LicenseMeta, Table::Product, Table::ProductMeta, Table::Block, Table::Release];
     commit(store.as_ref(), 1, |write| {
         write.inserts = tables.iter().flat_map(|table| [row(*table, 1), row(*table, 2), sparse_row(*table, 3)]).collect()
     })
@@ -136,6 +136,8 @@ async fn rows_are_found_by_what_else_identifies_them(place: &Place) {
         product_meta: vec![(2, name("meta_key", 2)), (9, name("meta_key", 2))],
         blocks: vec![(BlockKind::Ip, name("value", 1)), (BlockKind::Identifier, name("value", 2))],
         slugs: vec![name("slug", 2), name("slug", 9)],
+        releases: vec![(1, 1), (2, 9), (9, 2)],
+        release_versions: vec![(2, name("version", 2)), (2, name("version", 1))],
         rows: vec![RowKey(Table::License, 3), RowKey(Table::License, 99)],
         ..Lookups::default()
     };
@@ -147,6 +149,8 @@ async fn rows_are_found_by_what_else_identifies_them(place: &Place) {
         row(Table::Product, 2),
         row(Table::ProductMeta, 2),
         row(Table::Block, 1),
+        row(Table::Release, 1),
+        row(Table::Release, 2),
     ];
     expected.sort_by_key(Row::key);
     assert_eq!(found(store.as_ref(), &lookups).await, expected);

@@ -72,15 +72,23 @@ pub fn sparse_row(table: Table, number: i64) -> Row {
         "identifier",
         "deactivated_at",
         "key_pair",
-        "expires_at",
         "slug",
+        "domain",
+        "release_date",
+        "claimed_until",
         "key_replaced_at",
         "retired_at",
     ];
     row_with(table, number, |name| {
         let is_optional = optional.contains(&name)
             || table == Table::Telemetry && !["number", "id", "sequence", "created_at"].contains(&name) && !is_flag(name)
-            || matches!((table, name), (Table::Activation, "post_url") | (Table::Block | Table::LicenseMeta, "value") | (Table::KeyPair, "product"));
+            || matches!(
+                (table, name),
+                (Table::Activation, "post_url")
+                    | (Table::Block | Table::LicenseMeta, "value")
+                    | (Table::KeyPair, "product")
+                    | (Table::ApiKey, "expires_at")
+            );
         is_optional.then_some(Value::Null)
     })
 }

@@ -31,6 +31,8 @@ pub struct Place {
     pub data_dir: PathBuf,
     pub database_url: Option<String>,
     pub master_key_file: Option<PathBuf>,
+    /// What else is in the environment of every command.
+    pub environment: Vec<(String, String)>,
 }
 
 /// What one command printed, and how it ended.
@@ -70,6 +72,7 @@ impl Place {
         if let Some(file) = &self.master_key_file {
             command.env("KEYLEDGER_MASTER_KEY_FILE", file);
         }
+        command.envs(self.environment.iter().cloned());
         command
     }
 
@@ -149,10 +152,16 @@ impl Ledger {
             std::fs::write(file, random_hex(32)).expect("the master key file can be written");
             std::fs::set_permissions(file, std::fs::Permissions::from_mode(0o600)).expect("its mode can be set");
         }
-        let place = Place { backend, data_dir: directory.path().join("data"), database_url, master_key_file };
+        let place = Place { backend, data_dir: directory.path().join("data"), database_url, master_key_file, environment: Vec::new() };
         let ring = Arc::new(KeyRing::new(place.clone()));
         let bootstrap_key = format!("bootstrap-{}", random_hex(8));
         Ledger { place, bootstrap_key, ring, database, directory }
+    }
+
+    /// The same with more in the environment of every command, the server's too.
+    pub fn with_environment(mut self, environment: Vec<(String, String)>) -> Ledger {
+        self.place.environment = environment;
+        self
     }
 
     /// The directory that holds everything of this test; deleted at its end.

@@ -1,7 +1,7 @@
 //! The routes under test.
 
 /// The routes of interface A that this server has, in the order of the contract.
-pub const ROUTES: [&str; 26] = [
+pub const ROUTES: [&str; 27] = [
     "verify",
     "activate",
     "assign-license-key",
@@ -28,6 +28,7 @@ pub const ROUTES: [&str; 26] = [
     "get-product-meta",
     "send-telemetry-data",
     "get-telemetry-data",
+    "access-downloadables",
 ];
 
 /// Whether the contract asks for that route with GET; all others are POST.

@@ -22,6 +22,18 @@ pub fn check_access(license: &License, product_active: bool, now: Timestamp) -> 
     Ok(())
 }
 
+/// May this license's product be downloaded now? As [`check_access`], but an expired license does unless its product says
+/// otherwise.
+///
+/// # Errors
+/// The first check that fails.
+pub fn check_download(license: &License, product_active: bool, require_non_expired: bool, now: Timestamp) -> Result<(), LicenseError> {
+    match check_access(license, product_active, now) {
+        Err(LicenseError::Expired) if !require_non_expired => Ok(()),
+        checked => checked,
+    }
+}
+
 /// Is this license valid for an identifier? `activation` is the one of that identifier, if there is any.
 ///
 /// # Errors
@@ -34,6 +46,14 @@ pub fn verify(
     now: Timestamp,
 ) -> Result<(), LicenseError> {
     check_access(license, product_active, now)?;
+    check_activation(license, has_identifier, activation)
+}
+
+/// Is this license active for an identifier? `activation` is the one of that identifier, if there is any.
+///
+/// # Errors
+/// When there is no identifier, or no activation of it in force.
+pub fn check_activation(license: &License, has_identifier: bool, activation: Option<&Activation>) -> Result<(), LicenseError> {
     if !has_identifier {
         return Err(LicenseError::IdentifierRequired);
     }

@@ -35,7 +35,9 @@ impl Aggregate for LicenseAggregate {
     async fn handle(&mut self, command: LicenseCommand, services: &LicenseServices, sink: &EventSink<Self>) -> Result<(), LicenseError> {
         let decision = {
             let (identifier, meta_key) = match &command {
-                LicenseCommand::Activate { identifier, .. } | LicenseCommand::Deactivate { identifier } => (identifier.as_ref(), None),
+                LicenseCommand::Activate { identifier, .. }
+                | LicenseCommand::Deactivate { identifier }
+                | LicenseCommand::Download { identifier, .. } => (identifier.as_ref(), None),
                 LicenseCommand::CreateMeta { key, .. } | LicenseCommand::UpdateMeta { key, .. } | LicenseCommand::DeleteMeta { key, .. } => {
                     (None, key.as_ref())
                 }

@@ -97,6 +97,13 @@ pub enum LicenseCommand {
     Unblock {
         status: Option<Status>,
     },
+    /// A download of the product's release begins.
+    Download {
+        identifier: Option<Identifier>,
+        release: i64,
+        /// Whether the product refuses expired licenses.
+        require_non_expired: bool,
+    },
     /// Note that use was refused, as a query found.
     RecordRefusal {
         reason: AccessRefusal,

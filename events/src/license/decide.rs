@@ -30,6 +30,7 @@ pub enum Done {
     Updated,
     MetaSet { meta: i64 },
     MetaDeleted,
+    Downloaded,
     RefusalRecorded,
     KeyReplaced,
     Deleted,
@@ -74,6 +75,9 @@ pub fn decide(at_hand: AtHand<'_>, command: &LicenseCommand, context: &Context) 
             set_meta(license, at_hand, identifier.as_ref(), key.as_ref(), value.as_ref(), false, context)
         }
         LicenseCommand::DeleteMeta { identifier, key } => delete_meta(license, at_hand, identifier.as_ref(), key.is_some(), context),
+        LicenseCommand::Download { identifier, release, require_non_expired } => {
+            download(license, at_hand, identifier.as_ref(), *release, *require_non_expired, context)
+        }
         LicenseCommand::RecordRefusal { reason, block, identifier } => {
             record_refusal(license, at_hand.product_active, *reason, *block, identifier.as_ref(), context)
         }
@@ -261,6 +265,36 @@ fn key_replaced(license: &License, key: &LicenseKey, context: &Context) -> Licen
 
 fn with_status(license: &License, status: Status, context: &Context) -> Decision {
     Decision::done(Done::Updated, updated(license, &UpdateLicense { status: Change::Set(status), ..UpdateLicense::default() }, context))
+}
+
+fn download(
+    license: &License,
+    at_hand: AtHand<'_>,
+    identifier: Option<&Identifier>,
+    release: i64,
+    require_non_expired: bool,
+    context: &Context,
+) -> Decision {
+    let checked = check_download(license, at_hand.product_active, require_non_expired, context.now)
+        .and_then(|()| check_activation(license, identifier.is_some(), at_hand.activation));
+    match checked {
+        Ok(()) => Decision::done(Done::Downloaded, vec![downloaded(license, release, identifier)]),
+        Err(error) => Decision {
+            events: error.recorded_reason().and_then(|reason| access_refused(license, reason, None, identifier, context)).into_iter().collect(),
+            outcome: Err(error),
+        },
+    }
+}
+
+/// That a release was downloaded with a license, whoever decided that it may be.
+#[must_use]
+pub fn downloaded(license: &License, release: i64, identifier: Option<&Identifier>) -> LicenseEvent {
+    LicenseEvent::ReleaseDownloaded(ReleaseDownloaded {
+        license: license.number,
+        personal: identifier_data(identifier, None),
+        product: license.product,
+        release,
+    })
 }
 
 fn status_changed(license: &License) -> StatusChanged {

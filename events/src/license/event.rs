@@ -27,6 +27,7 @@ pub enum LicenseEvent {
     LicenseMetaUpdated(LicenseMetaSet),
     LicenseMetaDeleted(LicenseMetaDeleted),
     LicenseKeyReplaced(LicenseKeyReplaced),
+    ReleaseDownloaded(ReleaseDownloaded),
     LicenseDeleted(StatusChanged),
 }
 
@@ -51,6 +52,7 @@ domain_event!(LicenseEvent personal {
     LicenseMetaUpdated "1.0",
     LicenseMetaDeleted "1.0",
     LicenseKeyReplaced "1.0",
+    ReleaseDownloaded "1.0",
     LicenseDeleted "1.0",
 });
 
@@ -79,6 +81,7 @@ impl LicenseEvent {
             Self::LicenseMetaUpdated(event) => event.license,
             Self::LicenseMetaDeleted(event) => event.license,
             Self::LicenseKeyReplaced(event) => event.license,
+            Self::ReleaseDownloaded(event) => event.license,
             Self::LicenseDeleted(event) => event.license,
         }
     }
@@ -271,4 +274,15 @@ pub struct LicenseKeyReplaced {
     pub personal: Personal,
     pub product: i64,
     pub replaced_at: Timestamp,
+}
+
+/// A release of the product was downloaded with the license: the whole file, or a transfer of it from its first byte on.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ReleaseDownloaded {
+    pub license: i64,
+    /// With the identifier.
+    #[serde(default, skip_serializing_if = "Personal::is_none")]
+    pub personal: Personal,
+    pub product: i64,
+    pub release: i64,
 }

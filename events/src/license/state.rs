@@ -118,7 +118,8 @@ impl License {
             LicenseEvent::LicenseCreated(_)
             | LicenseEvent::LicenseMetaCreated(_)
             | LicenseEvent::LicenseMetaUpdated(_)
-            | LicenseEvent::LicenseMetaDeleted(_) => {}
+            | LicenseEvent::LicenseMetaDeleted(_)
+            | LicenseEvent::ReleaseDownloaded(_) => {}
             LicenseEvent::LicenseAssigned(event) => {
                 license.status = Status::Assigned;
                 license.assigned_at = Some(event.assigned_at);
@@ -225,6 +226,7 @@ impl Activation {
             | LicenseEvent::LicenseMetaUpdated(_)
             | LicenseEvent::LicenseMetaDeleted(_)
             | LicenseEvent::LicenseKeyReplaced(_)
+            | LicenseEvent::ReleaseDownloaded(_)
             | LicenseEvent::LicenseDeleted(_) => state,
         }
     }

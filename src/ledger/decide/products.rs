@@ -143,7 +143,10 @@ pub(super) fn record_telemetry(staged: &mut Staged<'_, '_>, report: &telemetry::
     let known = telemetry::Known {
         license: report.license_key.as_deref().and_then(|key| staged.workspace.license(key)).map(|row| row.license.number),
         product_exists: report.product.is_some_and(|product| is_live_product(staged, product)),
-        product_version_exists: false,
+        product_version_exists: report
+            .product
+            .zip(report.product_version.as_deref())
+            .is_some_and(|(product, version)| is_live_product(staged, product) && staged.workspace.is_published(product, version)),
     };
     let telemetry = staged.context().next.telemetry;
     staged.append(Event::Telemetry(telemetry::decide(report, known, &staged.context())))?;

@@ -159,6 +159,7 @@ impl<'a> Asked<'a> {
             (Table::Activation, &sql.activation, &lookups.activations),
             (Table::LicenseMeta, &sql.license_meta, &lookups.license_meta),
             (Table::ProductMeta, &sql.product_meta, &lookups.product_meta),
+            (Table::Release, &sql.release_by_text, &lookups.release_versions),
         ];
         for (table, sql, pairs) in pairs {
             if !pairs.is_empty() {
@@ -174,6 +175,11 @@ impl<'a> Asked<'a> {
         if !lookups.slugs.is_empty() {
             let slugs = column(lookups.slugs.iter().map(|slug| Cell::Text(slug)));
             ask(Kind::Row(Table::Product), Call { sql: &sql.product_by_slug, parameters: vec![slugs] });
+        }
+        if !lookups.releases.is_empty() {
+            let products = column(lookups.releases.iter().map(|(product, _)| Cell::Int(*product)));
+            let versions = column(lookups.releases.iter().map(|(_, version)| Cell::Int(*version)));
+            ask(Kind::Row(Table::Release), Call { sql: &sql.release, parameters: vec![products, versions] });
         }
         if !lookups.subjects.is_empty() {
             let kinds = column(lookups.subjects.iter().map(|(kind, _)| Cell::Text(kind.as_str())));

@@ -23,6 +23,8 @@ pub(super) struct ReadSql {
     product_meta: String,
     block: String,
     product_by_slug: String,
+    release: String,
+    release_by_text: String,
     subject: String,
     subject_by_id: String,
     owner_by_email: String,
@@ -39,6 +41,8 @@ impl ReadSql {
             product_meta: lookup(Table::ProductMeta, "product = ?1 AND meta_key = ?2"),
             block: lookup(Table::Block, "kind = ?1 AND value = ?2"),
             product_by_slug: lookup(Table::Product, "slug = ?1 AND NOT deleted"),
+            release: lookup(Table::Release, "product = ?1 AND numeric_version = ?2 AND NOT withdrawn"),
+            release_by_text: lookup(Table::Release, "product = ?1 AND version = ?2 AND NOT withdrawn"),
             subject: subject("kind = ?1 AND number = ?2"),
             subject_by_id: subject("id = ?1"),
             owner_by_email: subject("email_index = ?1"),
@@ -212,6 +216,12 @@ pub(super) fn load(connection: &Connection, sql: &ReadSql, lookups: &Lookups) ->
     }
     for slug in &lookups.slugs {
         rows(connection, Table::Product, &sql.product_by_slug, &[slug], into)?;
+    }
+    for (product, version) in &lookups.releases {
+        rows(connection, Table::Release, &sql.release, &[product, version], into)?;
+    }
+    for (product, version) in &lookups.release_versions {
+        rows(connection, Table::Release, &sql.release_by_text, &[product, version], into)?;
     }
     for (kind, number) in &lookups.subjects {
         add_subject(connection, &sql.subject, &[&kind.as_str(), number], &mut found.subjects)?;

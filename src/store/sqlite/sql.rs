@@ -51,13 +51,15 @@ impl TableSql {
 fn indexed_columns(table: Table) -> &'static [&'static str] {
     match table {
         Table::License => &["license_key", "product", "status", "owner_email", "deleted"],
-        Table::Activation => &["license", "identifier"],
+        Table::Activation => &["license", "identifier", "domain"],
         Table::LicenseMeta => &["license", "meta_key"],
         Table::ProductMeta => &["product", "meta_key"],
         Table::Block => &["kind", "value"],
         Table::KeyPair => &["product"],
         Table::Product => &["id", "slug", "external_reference", "deleted"],
         Table::Telemetry => &["data_group", "data_type"],
+        Table::Release => &["product", "numeric_version", "version", "withdrawn"],
+        Table::DownloadToken => &["hash"],
         Table::Counters | Table::ApiKey | Table::LicenseCount | Table::Settings => &[],
     }
 }
