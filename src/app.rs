@@ -5,14 +5,16 @@ use std::sync::{Arc, Mutex, OnceLock};
 use bytes::Bytes;
 use ipnet::IpNet;
 use metrics_exporter_prometheus::PrometheusHandle;
+use tokio::sync::Notify;
 
 use crate::{
     access::Access,
     clock::Clock,
-    ledger::{Ledger, OpenError},
+    ledger::Ledger,
     limits::{Limits, RateLimit},
+    outgoing::{Allowed, Outgoing},
     public_keys::PublicKeys,
-    signer::Signer,
+    signer::{Signer, SignerError},
 };
 
 /// What of the configuration concerns HTTP.
@@ -26,6 +28,16 @@ pub struct HttpConfig {
     pub rate_limit_key: Option<RateLimit>,
     /// The same for each address.
     pub rate_limit_ip: Option<RateLimit>,
+    /// Where outgoing calls may go beside public addresses.
+    pub allow_outgoing: Allowed,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum AppError {
+    #[error(transparent)]
+    Signer(#[from] SignerError),
+    #[error("failed to prepare outgoing calls: {0}")]
+    Outgoing(#[from] reqwest::Error),
 }
 
 pub struct App {
@@ -34,6 +46,7 @@ pub struct App {
     pub access: Access,
     pub limits: Limits,
     pub public_keys: PublicKeys,
+    pub outgoing: Outgoing,
     pub clock: Clock,
     pub config: HttpConfig,
     pub metrics: Option<PrometheusHandle>,
@@ -41,29 +54,34 @@ pub struct App {
     pub limits_answer: Mutex<(i64, Bytes)>,
     /// The OpenAPI document, made with the router.
     pub openapi: OnceLock<Bytes>,
+    /// Tells the background that there is something to do.
+    pub wake: Notify,
 }
 
 impl App {
     /// Puts a server together around an open ledger.
     ///
     /// # Errors
-    /// When the global signing key can't be had.
-    pub async fn new(ledger: Ledger, clock: Clock, config: HttpConfig, metrics: Option<PrometheusHandle>) -> Result<Self, OpenError> {
+    /// When the global signing key can't be had, or the system's certificate authorities can't.
+    pub async fn new(ledger: Ledger, clock: Clock, config: HttpConfig, metrics: Option<PrometheusHandle>) -> Result<Self, AppError> {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let signer = Signer::new(Arc::clone(ledger.store()), Arc::clone(ledger.vault()), cores).await?;
         let access = Access::new(Arc::clone(ledger.store()), Arc::clone(ledger.vault()));
         let limits = Limits::new(config.rate_limit_ip, config.rate_limit_key);
+        let outgoing = Outgoing::new(config.allow_outgoing.clone())?;
         Ok(Self {
             ledger,
             signer,
             access,
             limits,
             public_keys: PublicKeys::default(),
+            outgoing,
             clock,
             config,
             metrics,
             limits_answer: Mutex::default(),
             openapi: OnceLock::new(),
+            wake: Notify::new(),
         })
     }
 }

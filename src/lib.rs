@@ -2,11 +2,13 @@
 
 pub mod access;
 pub mod app;
+pub mod background;
 pub mod cli;
 pub mod clock;
 pub mod http;
 pub mod ledger;
 pub mod limits;
+pub mod outgoing;
 pub mod public_keys;
 pub mod signer;
 pub mod store;

@@ -17,6 +17,8 @@ use base64::{
 use keyledger_events::{PersonalData, Sealed, SubjectKind, envelope::LEAF_FORMAT};
 use uuid::Uuid;
 
+use crate::outgoing::webhook::WebhookSecret;
+
 const KEY_LEN: usize = 32;
 /// Sealed texts are as long as a multiple of this: all addresses and most names look alike.
 const SEALED_STEP: usize = 64;
@@ -172,6 +174,7 @@ pub struct Vault {
     api_keys: hmac::Key,
     requests: hmac::Key,
     emails: hmac::Key,
+    webhooks: Key,
 }
 
 impl Vault {
@@ -184,12 +187,25 @@ impl Vault {
         let secret = open_at_rest(&at_rest, &ledger_secret_label(ledger_id), sealed_secret).map_err(|_| VaultError::WrongMasterKey)?;
         let secret = Key::try_from(secret).map_err(|_| VaultError::WrongMasterKey)?;
         let mac = |purpose: &[u8]| derive::<KEY_LEN>(&secret, &[purpose]).map(|key| hmac::Key::new(hmac::HMAC_SHA256, &key));
-        Ok(Self { ledger_id, at_rest, api_keys: mac(b"api keys")?, requests: mac(b"requests")?, emails: mac(b"e-mail addresses")? })
+        Ok(Self {
+            ledger_id,
+            at_rest,
+            api_keys: mac(b"api keys")?,
+            requests: mac(b"requests")?,
+            emails: mac(b"e-mail addresses")?,
+            webhooks: derive(&secret, &[b"web hooks"])?,
+        })
     }
 
     #[must_use]
     pub fn ledger_id(&self) -> Uuid {
         self.ledger_id
+    }
+
+    /// What signs web hooks.
+    #[must_use]
+    pub fn webhook_secret(&self) -> WebhookSecret {
+        WebhookSecret::new(self.webhooks)
     }
 
     /// Under which an API key is found without being kept.

@@ -15,11 +15,30 @@ pub struct Numbers {
     pub block: i64,
     pub key_pair: i64,
     pub telemetry: i64,
+    pub generator: i64,
+    pub contract: i64,
+    pub assignment_job: i64,
+    pub delivery: i64,
 }
 
 impl Default for Numbers {
     fn default() -> Self {
-        Self { license: 1, activation: 1, license_meta: 1, product: 1, product_meta: 1, owner: 1, api_key: 1, block: 1, key_pair: 1, telemetry: 1 }
+        Self {
+            license: 1,
+            activation: 1,
+            license_meta: 1,
+            product: 1,
+            product_meta: 1,
+            owner: 1,
+            api_key: 1,
+            block: 1,
+            key_pair: 1,
+            telemetry: 1,
+            generator: 1,
+            contract: 1,
+            assignment_job: 1,
+            delivery: 1,
+        }
     }
 }
 

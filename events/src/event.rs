@@ -6,7 +6,11 @@ use serde::de::DeserializeOwned;
 use crate::{
     Personal,
     api_key::{ApiKey, ApiKeyEvent},
+    assignment_job::{AssignmentJob, AssignmentJobEvent},
     block::{Block, BlockEvent},
+    contract::{Contract, ContractEvent},
+    delivery::{Delivery, DeliveryEvent},
+    generator::{Generator, GeneratorEvent},
     key_pair::{KeyPair, KeyPairEvent},
     ledger::{Ledger, LedgerEvent},
     license::{LicenseAggregate, LicenseEvent},
@@ -26,6 +30,10 @@ pub enum Event {
     License(LicenseEvent),
     Settings(SettingsEvent),
     Telemetry(TelemetryEvent),
+    Generator(GeneratorEvent),
+    Contract(ContractEvent),
+    AssignmentJob(AssignmentJobEvent),
+    Delivery(DeliveryEvent),
 }
 
 /// Why a stored event could not be read.
@@ -73,6 +81,10 @@ impl Event {
             Telemetry::TYPE => Self::Telemetry(read(event_type, event_version, payload)?),
             Settings::TYPE => Self::Settings(read(event_type, event_version, payload)?),
             Ledger::TYPE => Self::Ledger(read(event_type, event_version, payload)?),
+            Generator::TYPE => Self::Generator(read(event_type, event_version, payload)?),
+            Contract::TYPE => Self::Contract(read(event_type, event_version, payload)?),
+            AssignmentJob::TYPE => Self::AssignmentJob(read(event_type, event_version, payload)?),
+            Delivery::TYPE => Self::Delivery(read(event_type, event_version, payload)?),
             other => return Err(DecodeError::AggregateType(other.to_owned())),
         })
     }
@@ -88,6 +100,10 @@ impl Event {
             Self::License(_) => LicenseAggregate::TYPE,
             Self::Settings(_) => Settings::TYPE,
             Self::Telemetry(_) => Telemetry::TYPE,
+            Self::Generator(_) => Generator::TYPE,
+            Self::Contract(_) => Contract::TYPE,
+            Self::AssignmentJob(_) => AssignmentJob::TYPE,
+            Self::Delivery(_) => Delivery::TYPE,
         }
     }
 
@@ -102,6 +118,10 @@ impl Event {
             Self::License(event) => event.name(),
             Self::Settings(event) => event.name(),
             Self::Telemetry(event) => event.name(),
+            Self::Generator(event) => event.name(),
+            Self::Contract(event) => event.name(),
+            Self::AssignmentJob(event) => event.name(),
+            Self::Delivery(event) => event.name(),
         }
     }
 
@@ -116,6 +136,10 @@ impl Event {
             Self::License(event) => event.version(),
             Self::Settings(event) => event.version(),
             Self::Telemetry(event) => event.version(),
+            Self::Generator(event) => event.version(),
+            Self::Contract(event) => event.version(),
+            Self::AssignmentJob(event) => event.version(),
+            Self::Delivery(event) => event.version(),
         }
     }
 
@@ -134,6 +158,10 @@ impl Event {
             Self::License(event) => json(event),
             Self::Settings(event) => json(event),
             Self::Telemetry(event) => json(event),
+            Self::Generator(event) => json(event),
+            Self::Contract(event) => json(event),
+            Self::AssignmentJob(event) => json(event),
+            Self::Delivery(event) => json(event),
         }
     }
 
@@ -148,6 +176,10 @@ impl Event {
             Self::License(event) => Some(event.personal()),
             Self::Settings(event) => Some(event.personal()),
             Self::Telemetry(event) => Some(event.personal()),
+            Self::Generator(event) => Some(event.personal()),
+            Self::Contract(event) => Some(event.personal()),
+            Self::AssignmentJob(event) => Some(event.personal()),
+            Self::Delivery(event) => Some(event.personal()),
         }
     }
 
@@ -161,6 +193,10 @@ impl Event {
             Self::License(event) => Some(event.personal_mut()),
             Self::Settings(event) => Some(event.personal_mut()),
             Self::Telemetry(event) => Some(event.personal_mut()),
+            Self::Generator(event) => Some(event.personal_mut()),
+            Self::Contract(event) => Some(event.personal_mut()),
+            Self::AssignmentJob(event) => Some(event.personal_mut()),
+            Self::Delivery(event) => Some(event.personal_mut()),
         }
     }
 }

@@ -1,18 +1,40 @@
 //! Upcasters: how an event stored in an older version becomes the current one. A stored format changes only by a new
 //! `event_version` and an upcaster here; the samples of older versions stay, and must still decode.
 
-use cqrs_es::persist::{EventUpcaster, SerializedEvent};
+use std::sync::LazyLock;
 
-/// All upcasters, oldest first. Every event is in its first version so far, so there is none yet; a reader through
-/// cqrs-es passes the same list to its event store.
+use cqrs_es::persist::{EventUpcaster, SemanticVersionEventUpcaster, SerializedEvent};
+use serde_json::Value;
+
+/// All upcasters, oldest first. A reader through cqrs-es passes the same list to its event store.
 #[must_use]
 pub fn upcasters() -> Vec<Box<dyn EventUpcaster>> {
-    Vec::new()
+    vec![
+        // There were neither contracts nor queued assignments.
+        added_absent("LicenseCreated", "2.0", &["contract", "job"]),
+        added_absent("LicenseAssigned", "2.0", &["job"]),
+        added_absent("LicenseDeleted", "2.0", &["contract"]),
+    ]
+}
+
+/// An upcaster for a version that added members, which are `null` in events from before.
+fn added_absent(event_type: &'static str, version: &str, members: &'static [&'static str]) -> Box<dyn EventUpcaster> {
+    let add = move |mut payload: Value| {
+        if let Some(Value::Object(event)) = payload.get_mut(event_type) {
+            for member in members {
+                event.entry(*member).or_insert(Value::Null);
+            }
+        }
+        payload
+    };
+    Box::new(SemanticVersionEventUpcaster::new(event_type, version, Box::new(add)))
 }
 
 /// Brings a payload of an older version up to the current one; `None` where there is nothing to do.
 pub(crate) fn upcast(event_type: &str, event_version: &str, payload: &str) -> Result<Option<(String, String)>, serde_json::Error> {
-    let upcasters = upcasters();
+    // Made once: replay asks for every event.
+    static UPCASTERS: LazyLock<Vec<Box<dyn EventUpcaster>>> = LazyLock::new(upcasters);
+    let upcasters = &*UPCASTERS;
     if !upcasters.iter().any(|upcaster| upcaster.can_upcast(event_type, event_version)) {
         return Ok(None);
     }

@@ -1,7 +1,10 @@
 //! One row: the number that each kind of thing gets next, and how often keys and blocks changed (so that a server
 //! notices with one look that its cached ones are old).
 
-use keyledger_events::{Event, Numbers, Recorded, license::LicenseEvent, product::ProductEvent};
+use keyledger_events::{
+    Event, Numbers, Recorded, assignment_job::AssignmentJobEvent, contract::ContractEvent, delivery::DeliveryEvent, generator::GeneratorEvent,
+    license::LicenseEvent, product::ProductEvent,
+};
 
 use crate::{Column, ColumnType as Type, FoldError, ReadError, Value, Values};
 
@@ -24,6 +27,10 @@ impl CountersRow {
         Column { name: "next_block", ty: Type::Int },
         Column { name: "next_key_pair", ty: Type::Int },
         Column { name: "next_telemetry", ty: Type::Int },
+        Column { name: "next_generator", ty: Type::Int },
+        Column { name: "next_contract", ty: Type::Int },
+        Column { name: "next_assignment_job", ty: Type::Int },
+        Column { name: "next_delivery", ty: Type::Int },
         Column { name: "access_changes", ty: Type::Int },
     ];
 
@@ -47,6 +54,10 @@ impl CountersRow {
             next.block.into(),
             next.key_pair.into(),
             next.telemetry.into(),
+            next.generator.into(),
+            next.contract.into(),
+            next.assignment_job.into(),
+            next.delivery.into(),
             self.access_changes.into(),
         ]
     }
@@ -66,6 +77,10 @@ impl CountersRow {
             block: values.int()?,
             key_pair: values.int()?,
             telemetry: values.int()?,
+            generator: values.int()?,
+            contract: values.int()?,
+            assignment_job: values.int()?,
+            delivery: values.int()?,
         };
         Ok(Self { next, access_changes: values.int()? })
     }
@@ -105,6 +120,26 @@ impl CountersRow {
                 | ProductEvent::ProductKeyPairChanged(_)
                 | ProductEvent::ProductDeleted(_) => {}
             },
+            Event::Generator(event) => match event {
+                GeneratorEvent::GeneratorCreated(event) => used(&mut next.generator, event.generator),
+                GeneratorEvent::GeneratorUpdated(_) | GeneratorEvent::GeneratorDeleted(_) => {}
+            },
+            Event::Contract(event) => match event {
+                ContractEvent::ContractCreated(event) => used(&mut next.contract, event.contract),
+                ContractEvent::ContractUpdated(_) | ContractEvent::ContractDeleted(_) => {}
+            },
+            Event::AssignmentJob(event) => match event {
+                AssignmentJobEvent::AssignmentJobQueued(event) => {
+                    used(&mut next.assignment_job, event.job);
+                    event.owner.into_iter().for_each(|owner| used(&mut next.owner, owner));
+                }
+                AssignmentJobEvent::AssignmentJobFinished(_) => {}
+            },
+            Event::Delivery(event) => {
+                if let DeliveryEvent::DeliveryQueued(event) = event {
+                    used(&mut next.delivery, event.delivery);
+                }
+            }
             Event::License(event) => {
                 match event {
                     LicenseEvent::LicenseCreated(event) => {

@@ -4,8 +4,13 @@
 
 mod activation;
 mod api_key;
+mod assignment_job;
 mod block;
+mod contract;
+mod contract_count;
 mod counters;
+mod delivery;
+mod generator;
 mod key_pair;
 mod license;
 mod license_count;
@@ -19,8 +24,13 @@ mod telemetry;
 
 pub use activation::ActivationRow;
 pub use api_key::ApiKeyRow;
+pub use assignment_job::AssignmentJobRow;
 pub use block::BlockRow;
+pub use contract::ContractRow;
+pub use contract_count::ContractCountRow;
 pub use counters::CountersRow;
+pub use delivery::DeliveryRow;
+pub use generator::GeneratorRow;
 pub use key_pair::KeyPairRow;
 pub use license::LicenseRow;
 pub use license_count::LicenseCountRow;

@@ -2,7 +2,9 @@
 
 mod access;
 mod check;
+mod delivery;
 mod demo;
+mod generator;
 mod product;
 mod serve;
 mod store;
@@ -42,6 +44,14 @@ enum Command {
     /// Make, change, list and delete products; works beside a running server.
     #[command(subcommand)]
     Product(product::ProductCommand),
+    /// Make, change, delete and list generators of license keys; works beside a running server.
+    #[command(subcommand)]
+    Generator(generator::GeneratorCommand),
+    /// List web hook deliveries and have them tried again; works beside a running server.
+    #[command(subcommand)]
+    Delivery(delivery::DeliveryCommand),
+    /// Print the secret with which receivers check the signatures of web hooks.
+    WebhookSecret(delivery::SecretArgs),
     /// Print the public key that signs: the global one, or a product's.
     PublicKey(check::PublicKeyArgs),
     /// Check the log against its hashes, and the projections against the log.
@@ -81,6 +91,9 @@ fn default_level(command: &Command) -> &'static str {
         | Command::ApiKey(_)
         | Command::Block(_)
         | Command::Product(_)
+        | Command::Generator(_)
+        | Command::Delivery(_)
+        | Command::WebhookSecret(_)
         | Command::PublicKey(_)
         | Command::Verify(_)
         | Command::Rebuild(_) => "warn",
@@ -94,6 +107,9 @@ async fn dispatch(command: Command) -> Result<(), Failure> {
         Command::ApiKey(command) => access::api_key(command).await,
         Command::Block(command) => access::block(command).await,
         Command::Product(command) => product::product(command).await,
+        Command::Generator(command) => generator::run(command).await,
+        Command::Delivery(command) => delivery::run(command).await,
+        Command::WebhookSecret(args) => delivery::print_secret(args).await,
         Command::PublicKey(args) => check::public_key(args).await,
         Command::Verify(args) => check::verify(args).await,
         Command::Rebuild(args) => check::rebuild(args).await,

@@ -18,10 +18,12 @@ use super::{Failure, StoreArgs};
 use crate::{
     access::parse_network,
     app::{App, HttpConfig},
+    background,
     clock::Clock,
     http,
     ledger::Options,
     limits::RateLimit,
+    outgoing::Allowed,
 };
 
 /// A shorter bootstrap key could be guessed.
@@ -50,6 +52,10 @@ pub struct ServeArgs {
     /// Requests from one address to interface A and the administration, such as 600/min [default: as many as come]
     #[arg(long, env = "KEYLEDGER_RATE_LIMIT_IP", value_name = "RATE")]
     rate_limit_ip: Option<String>,
+    /// Network, address or host name that web hooks and other outgoing calls may reach although it is not public; may be given
+    /// several times.
+    #[arg(long, env = "KEYLEDGER_ALLOW_OUTGOING", value_delimiter = ',', value_name = "CIDR|HOST")]
+    allow_outgoing: Vec<String>,
     /// An API key with every capability that shall exist; one of an earlier value is disabled.
     #[arg(long, env = "KEYLEDGER_BOOTSTRAP_API_KEY", hide_env_values = true, value_name = "KEY")]
     bootstrap_api_key: Option<String>,
@@ -85,6 +91,8 @@ pub async fn run(args: ServeArgs) -> Result<(), Failure> {
     let trusted_proxies = networks(&args.trusted_proxy)?;
     let rate_limit_key = rate_limit("--rate-limit-key", args.rate_limit_key.as_deref())?;
     let rate_limit_ip = rate_limit("--rate-limit-ip", args.rate_limit_ip.as_deref())?;
+    let allow_outgoing = Allowed::parse(args.allow_outgoing.iter().map(String::as_str))
+        .map_err(|entry| format!("--allow-outgoing {entry}: not an address, a network such as 10.0.0.0/8, or a host name"))?;
     let metrics = install_metrics()?;
     // Before anything else is touched: a second server must not even open the ledger.
     let _lock = match args.store.database_url() {
@@ -101,7 +109,13 @@ pub async fn run(args: ServeArgs) -> Result<(), Failure> {
     }
     let listener = TcpListener::bind(args.listen).await.map_err(|error| format!("cannot listen on {}: {error}", args.listen))?;
     let address = listener.local_addr()?;
-    let config = HttpConfig { trusted_proxies, public_url: args.public_url.filter(|url| !url.trim().is_empty()), rate_limit_key, rate_limit_ip };
+    let config = HttpConfig {
+        trusted_proxies,
+        public_url: args.public_url.filter(|url| !url.trim().is_empty()),
+        rate_limit_key,
+        rate_limit_ip,
+        allow_outgoing,
+    };
     let app = Arc::new(App::new(ledger.clone(), clock, config, Some(metrics.clone())).await?);
     tokio::spawn(async move {
         loop {
@@ -109,6 +123,7 @@ pub async fn run(args: ServeArgs) -> Result<(), Failure> {
             metrics.run_upkeep();
         }
     });
+    let background = tokio::spawn(background::run(Arc::clone(&app)));
     println!("keyledger listening on http://{address}");
     tracing::info!(%address, backend = ledger.store().backend(), "serving");
 
@@ -122,6 +137,7 @@ pub async fn run(args: ServeArgs) -> Result<(), Failure> {
         }
     };
     http::serve(listener, app, shutdown).await?;
+    background.abort();
     if ledger.has_stopped() {
         return Err("the executor stopped because of a defect; see the log".into());
     }

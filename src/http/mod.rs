@@ -5,14 +5,18 @@
 //! says is written here, field by field.
 
 mod admin;
+mod assignments;
 mod body;
 mod client_ip;
 pub mod codes;
+mod contract_api;
+mod contracts;
 mod doc;
 mod docs;
 mod endpoint;
 mod envelope;
 mod extract;
+mod generators;
 mod health;
 mod items;
 mod jwks;
@@ -32,6 +36,7 @@ mod router;
 mod serve;
 mod telemetry;
 mod validate;
+pub mod webhook;
 
 pub use endpoint::capabilities;
 pub use router::router;

@@ -6,9 +6,11 @@ mod command;
 mod decide;
 mod executor;
 mod listing;
+mod needs;
 mod open;
 mod reads;
 pub mod replay;
+mod supply;
 mod telemetry;
 pub mod tree;
 mod workspace;
@@ -30,7 +32,7 @@ pub use catalog::ProductName;
 pub use command::*;
 pub use executor::{QUEUE_COMMANDS_MAX, QUEUE_WEIGHT_MAX};
 pub use open::{OpenError, Options, open_vault};
-pub use reads::{LicenseFilter, LicenseUse, LicenseView};
+pub use reads::{Backlog, ContractView, LicenseFilter, LicenseUse, LicenseView};
 pub use telemetry::TelemetryFilter;
 
 use crate::{clock::Clock, store::Store, vault::Vault};
@@ -156,6 +158,7 @@ impl Ledger {
 fn metadata(origin: &Origin, request_hash: Option<&[u8]>, decided_at: Timestamp) -> Metadata {
     let (actor, source) = match origin.actor {
         Actor::ApiKey(number) => (format!("api_key:{number}"), "api"),
+        Actor::Contract(number) => (format!("contract:{number}"), "api"),
         Actor::Operator => ("operator".to_owned(), "command_line"),
         Actor::System => ("system".to_owned(), "server"),
     };

@@ -1,12 +1,16 @@
 //! One batch in memory: the rows loaded under the head lock, and what the batch's commands add, each seeing the effects
 //! of those before it. A command works on a [`Staged`] copy, so one that is refused or fails leaves no trace.
 
+mod finds;
+
 use std::collections::{BTreeSet, HashMap};
 
 use keyledger_events::{
     Context, Event, Leaf, Numbers, Personal, PersonalData, Recorded, SubjectKind, Timestamp,
+    assignment_job::AssignmentJobEvent,
     block::BlockKind,
     envelope::{LEAF_BYTES_MAX, canonical_json},
+    license::Status,
 };
 use keyledger_projections::{CountersRow, LicenseRow, ProductRow, Row, RowKey, Table, fold, registry::COUNTERS, touches};
 use uuid::Uuid;
@@ -45,6 +49,12 @@ pub(super) struct Workspace<'v> {
     blocks: HashMap<(BlockKind, String), i64>,
     /// Who had a slug last; whether it still has, its row tells.
     slugs: HashMap<String, i64>,
+    /// Numbers of licenses by product that were available at some time in the batch, and by contract; of generators by product.
+    /// What they are now their rows say.
+    available: HashMap<i64, BTreeSet<i64>>,
+    contract_licenses: HashMap<i64, BTreeSet<i64>>,
+    generators: HashMap<i64, BTreeSet<i64>>,
+    contracts_by_key: HashMap<String, i64>,
     subjects: HashMap<(SubjectKind, i64), SubjectKey>,
     owners_by_email: HashMap<Vec<u8>, i64>,
     requests: HashMap<Vec<u8>, StoredRequest>,
@@ -74,6 +84,10 @@ impl<'v> Workspace<'v> {
             product_meta: HashMap::new(),
             blocks: HashMap::new(),
             slugs: HashMap::new(),
+            available: HashMap::new(),
+            contract_licenses: HashMap::new(),
+            generators: HashMap::new(),
+            contracts_by_key: HashMap::new(),
             subjects: HashMap::new(),
             owners_by_email: HashMap::new(),
             requests: HashMap::new(),
@@ -119,7 +133,14 @@ impl<'v> Workspace<'v> {
                 }
             }
             Row::License(row) => {
-                self.licenses_by_key.insert(row.license.key.clone(), row.license.number);
+                let license = &row.license;
+                self.licenses_by_key.insert(license.key.clone(), license.number);
+                if license.status == Status::Available {
+                    self.available.entry(license.product).or_default().insert(license.number);
+                }
+                if let Some(contract) = license.contract {
+                    self.contract_licenses.entry(contract).or_default().insert(license.number);
+                }
             }
             Row::Activation(row) => {
                 if let Some(identifier) = &row.activation.identifier {
@@ -142,7 +163,21 @@ impl<'v> Workspace<'v> {
                     self.slugs.insert(slug.clone(), row.product.number);
                 }
             }
-            Row::Counters(_) | Row::KeyPair(_) | Row::ApiKey(_) | Row::LicenseCount(_) | Row::Settings(_) | Row::Telemetry(_) => {}
+            Row::Generator(row) => {
+                self.generators.entry(row.generator.fields.product).or_default().insert(row.generator.number);
+            }
+            Row::Contract(row) => {
+                self.contracts_by_key.insert(row.contract.fields.key.clone(), row.contract.number);
+            }
+            Row::Counters(_)
+            | Row::KeyPair(_)
+            | Row::ApiKey(_)
+            | Row::Settings(_)
+            | Row::Telemetry(_)
+            | Row::LicenseCount(_)
+            | Row::ContractCount(_)
+            | Row::AssignmentJob(_)
+            | Row::Delivery(_) => {}
         }
     }
 
@@ -401,7 +436,7 @@ impl Staged<'_, '_> {
     fn subject_of(&self, event: &Event, data: &PersonalData) -> Option<(SubjectKind, i64)> {
         let actor = match self.origin.actor {
             Actor::ApiKey(number) => Some((SubjectKind::Actor, number)),
-            Actor::Operator | Actor::System => None,
+            Actor::Contract(_) | Actor::Operator | Actor::System => None,
         };
         match event {
             Event::License(event) => {
@@ -414,7 +449,17 @@ impl Staged<'_, '_> {
                 Some(license) => Some(self.subject_of_license(license)),
                 None => actor,
             },
-            Event::Block(_) | Event::Product(_) | Event::ApiKey(_) | Event::KeyPair(_) | Event::Ledger(_) | Event::Settings(_) => actor,
+            Event::AssignmentJob(AssignmentJobEvent::AssignmentJobQueued(event)) => event.owner.map(|owner| (SubjectKind::Owner, owner)).or(actor),
+            Event::AssignmentJob(_)
+            | Event::Block(_)
+            | Event::Product(_)
+            | Event::ApiKey(_)
+            | Event::KeyPair(_)
+            | Event::Ledger(_)
+            | Event::Settings(_)
+            | Event::Generator(_)
+            | Event::Contract(_)
+            | Event::Delivery(_) => actor,
         }
     }
 
@@ -523,6 +568,10 @@ fn is_new(key: RowKey, drawn_from: &Numbers) -> bool {
         Table::Activation => drawn_from.activation,
         Table::LicenseMeta => drawn_from.license_meta,
         Table::Telemetry => drawn_from.telemetry,
+        Table::Generator => drawn_from.generator,
+        Table::Contract | Table::ContractCount => drawn_from.contract,
+        Table::AssignmentJob => drawn_from.assignment_job,
+        Table::Delivery => drawn_from.delivery,
     };
     key.1 >= first_new
 }

@@ -135,7 +135,16 @@ async fn compare_streams(ledger: &Ledger) {
         match recorded.event {
             Event::License(event) => licenses.entry(event.license()).or_default().apply(event),
             Event::Product(event) => products.entry(recorded.aggregate_id).or_default().apply(event),
-            Event::Ledger(_) | Event::KeyPair(_) | Event::ApiKey(_) | Event::Block(_) | Event::Settings(_) | Event::Telemetry(_) => {}
+            Event::Ledger(_)
+            | Event::KeyPair(_)
+            | Event::ApiKey(_)
+            | Event::Block(_)
+            | Event::Settings(_)
+            | Event::Telemetry(_)
+            | Event::Generator(_)
+            | Event::Contract(_)
+            | Event::AssignmentJob(_)
+            | Event::Delivery(_) => {}
         }
     }
     for row in all_rows(ledger, Table::License).await {

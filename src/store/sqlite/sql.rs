@@ -50,7 +50,7 @@ impl TableSql {
 /// The columns that `projections.sql` has secondary indexes on. One that is missing here makes updates slower, not wrong.
 fn indexed_columns(table: Table) -> &'static [&'static str] {
     match table {
-        Table::License => &["license_key", "product", "status", "owner_email", "deleted"],
+        Table::License => &["license_key", "product", "status", "owner_email", "contract", "job", "deleted"],
         Table::Activation => &["license", "identifier"],
         Table::LicenseMeta => &["license", "meta_key"],
         Table::ProductMeta => &["product", "meta_key"],
@@ -58,7 +58,11 @@ fn indexed_columns(table: Table) -> &'static [&'static str] {
         Table::KeyPair => &["product"],
         Table::Product => &["id", "slug", "external_reference", "deleted"],
         Table::Telemetry => &["data_group", "data_type"],
-        Table::Counters | Table::ApiKey | Table::LicenseCount | Table::Settings => &[],
+        Table::Generator => &["product", "deleted"],
+        Table::Contract => &["contract_key", "deleted"],
+        Table::AssignmentJob => &["result"],
+        Table::Delivery => &["state", "due_at"],
+        Table::Counters | Table::ApiKey | Table::LicenseCount | Table::ContractCount | Table::Settings => &[],
     }
 }
 
