@@ -3,7 +3,7 @@
 
 use std::sync::LazyLock;
 
-use cqrs_es::persist::{EventUpcaster, SemanticVersionEventUpcaster, SerializedEvent};
+use cqrs_es::persist::{EventUpcaster, SerializedEvent};
 use serde_json::Value;
 
 /// All upcasters, oldest first. A reader through cqrs-es passes the same list to its event store.
@@ -11,23 +11,34 @@ use serde_json::Value;
 pub fn upcasters() -> Vec<Box<dyn EventUpcaster>> {
     vec![
         // There were neither contracts nor queued assignments.
-        added_absent("LicenseCreated", "2.0", &["contract", "job"]),
-        added_absent("LicenseAssigned", "2.0", &["job"]),
-        added_absent("LicenseDeleted", "2.0", &["contract"]),
+        Box::new(Added { event_type: "LicenseCreated", from: "1.0", to: "2.0", members: &["contract", "job"] }),
+        Box::new(Added { event_type: "LicenseAssigned", from: "1.0", to: "2.0", members: &["job"] }),
+        Box::new(Added { event_type: "LicenseDeleted", from: "1.0", to: "2.0", members: &["contract"] }),
     ]
 }
 
-/// An upcaster for a version that added members, which are `null` in events from before.
-fn added_absent(event_type: &'static str, version: &str, members: &'static [&'static str]) -> Box<dyn EventUpcaster> {
-    let add = move |mut payload: Value| {
-        if let Some(Value::Object(event)) = payload.get_mut(event_type) {
-            for member in members {
-                event.entry(*member).or_insert(Value::Null);
+/// A version that added members, which are `null` in events from before. (The upcaster of cqrs-es would write the version
+/// with a third number, which ours don't have.)
+struct Added {
+    event_type: &'static str,
+    from: &'static str,
+    to: &'static str,
+    members: &'static [&'static str],
+}
+
+impl EventUpcaster for Added {
+    fn can_upcast(&self, event_type: &str, event_version: &str) -> bool {
+        event_type == self.event_type && event_version == self.from
+    }
+
+    fn upcast(&self, mut event: SerializedEvent) -> SerializedEvent {
+        if let Some(Value::Object(payload)) = event.payload.get_mut(self.event_type) {
+            for member in self.members {
+                payload.entry(*member).or_insert(Value::Null);
             }
         }
-        payload
-    };
-    Box::new(SemanticVersionEventUpcaster::new(event_type, version, Box::new(add)))
+        SerializedEvent { event_version: self.to.to_owned(), ..event }
+    }
 }
 
 /// Brings a payload of an older version up to the current one; `None` where there is nothing to do.
