@@ -53,7 +53,7 @@ pub async fn run(command: DeliveryCommand) -> Result<(), Failure> {
     match command {
         DeliveryCommand::List(args) => list(&args).await,
         DeliveryCommand::Retry(args) => {
-            let command = |_: &_| Command::Delivery { delivery: args.number, command: LedgerDelivery::Retry };
+            let command = |_: &_| Ok(Command::Delivery { delivery: args.number, command: LedgerDelivery::Retry });
             match execute(&args.store, "delivery retry", args.reason.as_deref(), command).await? {
                 CommandResult::DeliveryDone => {
                     println!("Delivery {} is tried again", args.number);

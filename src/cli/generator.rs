@@ -123,16 +123,16 @@ pub async fn run(command: GeneratorCommand) -> Result<(), Failure> {
     match command {
         GeneratorCommand::Create(args) => {
             let fields = new_fields(args.product, args.rule);
-            let result = execute(&args.store, "generator create", args.reason.as_deref(), |_| Command::CreateGenerator { fields }).await?;
+            let result = execute(&args.store, "generator create", args.reason.as_deref(), |_| Ok(Command::CreateGenerator { fields })).await?;
             report(result)
         }
         GeneratorCommand::Update(args) => {
             let (generator, update) = (args.number, changes(args.product, args.rule));
-            let command = |_: &_| Command::UpdateGenerator { generator, update };
+            let command = |_: &_| Ok(Command::UpdateGenerator { generator, update });
             report(execute(&args.store, "generator update", args.reason.as_deref(), command).await?)
         }
         GeneratorCommand::Delete(args) => {
-            let command = |_: &_| Command::DeleteGenerator { generator: args.number };
+            let command = |_: &_| Ok(Command::DeleteGenerator { generator: args.number });
             report(execute(&args.store, "generator delete", args.reason.as_deref(), command).await?)
         }
         GeneratorCommand::List(args) => list(&args.store).await,

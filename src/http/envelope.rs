@@ -274,7 +274,7 @@ fn timestamp(now: Timestamp) -> i64 {
 ///
 /// # Errors
 /// When it can't be signed.
-pub async fn sealed(app: &App, answer: &Answer) -> Answered<Vec<u8>> {
+pub async fn envelope_of(app: &App, answer: &Answer) -> Answered<Vec<u8>> {
     seal(app, answer).await
 }
 

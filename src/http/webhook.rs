@@ -6,7 +6,7 @@ use keyledger_projections::{ActivationRow, AssignmentJobRow, LicenseRow};
 use super::{
     assignments::{assigned, from_rows, too_few},
     codes::Code,
-    envelope::{Answer, Answered, sealed},
+    envelope::{Answer, Answered, envelope_of},
 };
 use crate::app::App;
 
@@ -26,7 +26,7 @@ pub async fn assignment_body(app: &App, row: &AssignmentJobRow) -> Result<Vec<u8
         None => return Err(BodyError),
     };
     let answer = with_identifier(answer, job.identifier.as_deref())?;
-    let envelope = sealed(app, &answer).await.map_err(|_| BodyError)?;
+    let envelope = envelope_of(app, &answer).await.map_err(|_| BodyError)?;
     Ok([b"{\"headers\":{},\"original\":".as_slice(), &envelope, b",\"exception\":null}"].concat())
 }
 
@@ -45,7 +45,7 @@ pub async fn deactivation_body(app: &App, license: &LicenseRow, activation: &Act
         .and_then(|answer| answer.field("product_id", &license.license.product))
         .and_then(|answer| answer.field("deactivated_at", &activation.deactivated_at));
     let answer = with_identifier(answer, activation.activation.identifier.as_deref())?;
-    sealed(app, &answer).await.map_err(|_| BodyError)
+    envelope_of(app, &answer).await.map_err(|_| BodyError)
 }
 
 /// The body can't be made now; the log says why.

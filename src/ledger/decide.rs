@@ -19,10 +19,10 @@ use keyledger_events::{
     key_pair::{self, KeyPairCommand},
     ledger::{self, LedgerCommand},
     license::{self, AtHand, Change, CreateLicense, Done, LicenseCommand, LicenseError, Owner, UpdateLicense},
-    product::{self, ProductCommand},
+    product::ProductCommand,
     values::{Identifier, LicenseKey, MetaKey},
 };
-use keyledger_projections::{ApiKeyRow, BlockRow, KeyPairRow, LicenseRow, ProductRow, Table};
+use keyledger_projections::{ApiKeyRow, BlockRow, LicenseRow, ProductRow, Table};
 
 use products::{add_key_pair, add_purchased, change_settings, create_product, on_product, record_telemetry, retire_key_pair};
 

@@ -32,9 +32,6 @@ static CONTRACT_BY_KEY: LazyLock<String> = LazyLock::new(|| contracts("AND k.con
 
 static LAST_OF_CONTRACT: &str = "SELECT l.number FROM license l WHERE l.contract = $1 AND NOT l.deleted ORDER BY l.number DESC LIMIT 1";
 
-static LICENSE: LazyLock<String> =
-    LazyLock::new(|| format!("SELECT {} FROM license l WHERE l.number = $1 AND NOT l.deleted", columns(Table::License, "l")));
-
 /// A contract, and how many license keys it has.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ContractView {
@@ -122,15 +119,6 @@ impl Ledger {
     /// When the store fails.
     pub async fn license_even_deleted(&self, number: i64) -> Result<Option<LicenseRow>, StoreError> {
         let mut rows = self.store.query(LICENSE_EVEN_DELETED.as_str(), &[number.into()]).await?;
-        rows.pop().map(|row| read(Table::License, row, LicenseRow::read)).transpose()
-    }
-
-    /// A license that is not deleted, by number.
-    ///
-    /// # Errors
-    /// When the store fails.
-    pub async fn license(&self, number: i64) -> Result<Option<LicenseRow>, StoreError> {
-        let mut rows = self.store.query(LICENSE.as_str(), &[number.into()]).await?;
         rows.pop().map(|row| read(Table::License, row, LicenseRow::read)).transpose()
     }
 }
