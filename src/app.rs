@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use bytes::Bytes;
 use ipnet::IpNet;
 use metrics_exporter_prometheus::PrometheusHandle;
+use tokio::sync::Notify;
 
 use crate::{
     access::Access,
@@ -65,6 +66,8 @@ pub struct App {
     pub limits_answer: Mutex<(i64, Bytes)>,
     /// The OpenAPI document, made with the router.
     pub openapi: OnceLock<Bytes>,
+    /// Tells the background that there is something to do.
+    pub wake: Notify,
 }
 
 impl App {
@@ -100,6 +103,7 @@ impl App {
             metrics,
             limits_answer: Mutex::default(),
             openapi: OnceLock::new(),
+            wake: Notify::new(),
         })
     }
 }

@@ -2,6 +2,7 @@
 
 pub mod access;
 pub mod app;
+pub mod background;
 pub mod cli;
 pub mod clock;
 pub mod envato;

@@ -17,6 +17,8 @@ use base64::{
 use keyledger_events::{PersonalData, Sealed, SubjectKind, envelope::LEAF_FORMAT};
 use uuid::Uuid;
 
+use crate::outgoing::webhook::WebhookSecret;
+
 const KEY_LEN: usize = 32;
 /// Sealed texts are as long as a multiple of this: all addresses and most names look alike.
 const SEALED_STEP: usize = 64;
@@ -174,6 +176,7 @@ pub struct Vault {
     emails: hmac::Key,
     download_links: hmac::Key,
     download_tokens: hmac::Key,
+    webhooks: Key,
 }
 
 impl Vault {
@@ -194,12 +197,19 @@ impl Vault {
             emails: mac(b"e-mail addresses")?,
             download_links: mac(b"download links")?,
             download_tokens: mac(b"download tokens")?,
+            webhooks: derive(&secret, &[b"web hooks"])?,
         })
     }
 
     #[must_use]
     pub fn ledger_id(&self) -> Uuid {
         self.ledger_id
+    }
+
+    /// What signs web hooks.
+    #[must_use]
+    pub fn webhook_secret(&self) -> WebhookSecret {
+        WebhookSecret::new(self.webhooks)
     }
 
     /// Under which an API key is found without being kept.

@@ -17,6 +17,10 @@ pub struct Numbers {
     pub telemetry: i64,
     pub release: i64,
     pub download_token: i64,
+    pub generator: i64,
+    pub contract: i64,
+    pub assignment_job: i64,
+    pub delivery: i64,
 }
 
 impl Default for Numbers {
@@ -34,6 +38,10 @@ impl Default for Numbers {
             telemetry: 1,
             release: 1,
             download_token: 1,
+            generator: 1,
+            contract: 1,
+            assignment_job: 1,
+            delivery: 1,
         }
     }
 }

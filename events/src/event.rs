@@ -6,8 +6,12 @@ use serde::de::DeserializeOwned;
 use crate::{
     Personal,
     api_key::{ApiKey, ApiKeyEvent},
+    assignment_job::{AssignmentJob, AssignmentJobEvent},
     block::{Block, BlockEvent},
+    contract::{Contract, ContractEvent},
+    delivery::{Delivery, DeliveryEvent},
     download_token::{DownloadTokenAggregate, DownloadTokenEvent},
+    generator::{Generator, GeneratorEvent},
     key_pair::{KeyPair, KeyPairEvent},
     ledger::{Ledger, LedgerEvent},
     license::{LicenseAggregate, LicenseEvent},
@@ -30,6 +34,10 @@ pub enum Event {
     Telemetry(TelemetryEvent),
     Release(ReleaseEvent),
     DownloadToken(DownloadTokenEvent),
+    Generator(GeneratorEvent),
+    Contract(ContractEvent),
+    AssignmentJob(AssignmentJobEvent),
+    Delivery(DeliveryEvent),
 }
 
 /// Why a stored event could not be read.
@@ -79,6 +87,10 @@ impl Event {
             ReleaseAggregate::TYPE => Self::Release(read(event_type, event_version, payload)?),
             DownloadTokenAggregate::TYPE => Self::DownloadToken(read(event_type, event_version, payload)?),
             Ledger::TYPE => Self::Ledger(read(event_type, event_version, payload)?),
+            Generator::TYPE => Self::Generator(read(event_type, event_version, payload)?),
+            Contract::TYPE => Self::Contract(read(event_type, event_version, payload)?),
+            AssignmentJob::TYPE => Self::AssignmentJob(read(event_type, event_version, payload)?),
+            Delivery::TYPE => Self::Delivery(read(event_type, event_version, payload)?),
             other => return Err(DecodeError::AggregateType(other.to_owned())),
         })
     }
@@ -96,6 +108,10 @@ impl Event {
             Self::Telemetry(_) => Telemetry::TYPE,
             Self::Release(_) => ReleaseAggregate::TYPE,
             Self::DownloadToken(_) => DownloadTokenAggregate::TYPE,
+            Self::Generator(_) => Generator::TYPE,
+            Self::Contract(_) => Contract::TYPE,
+            Self::AssignmentJob(_) => AssignmentJob::TYPE,
+            Self::Delivery(_) => Delivery::TYPE,
         }
     }
 
@@ -112,6 +128,10 @@ impl Event {
             Self::Telemetry(event) => event.name(),
             Self::Release(event) => event.name(),
             Self::DownloadToken(event) => event.name(),
+            Self::Generator(event) => event.name(),
+            Self::Contract(event) => event.name(),
+            Self::AssignmentJob(event) => event.name(),
+            Self::Delivery(event) => event.name(),
         }
     }
 
@@ -128,6 +148,10 @@ impl Event {
             Self::Telemetry(event) => event.version(),
             Self::Release(event) => event.version(),
             Self::DownloadToken(event) => event.version(),
+            Self::Generator(event) => event.version(),
+            Self::Contract(event) => event.version(),
+            Self::AssignmentJob(event) => event.version(),
+            Self::Delivery(event) => event.version(),
         }
     }
 
@@ -148,6 +172,10 @@ impl Event {
             Self::Telemetry(event) => json(event),
             Self::Release(event) => json(event),
             Self::DownloadToken(event) => json(event),
+            Self::Generator(event) => json(event),
+            Self::Contract(event) => json(event),
+            Self::AssignmentJob(event) => json(event),
+            Self::Delivery(event) => json(event),
         }
     }
 
@@ -164,6 +192,10 @@ impl Event {
             Self::Telemetry(event) => Some(event.personal()),
             Self::Release(event) => Some(event.personal()),
             Self::DownloadToken(event) => Some(event.personal()),
+            Self::Generator(event) => Some(event.personal()),
+            Self::Contract(event) => Some(event.personal()),
+            Self::AssignmentJob(event) => Some(event.personal()),
+            Self::Delivery(event) => Some(event.personal()),
         }
     }
 
@@ -179,6 +211,10 @@ impl Event {
             Self::Telemetry(event) => Some(event.personal_mut()),
             Self::Release(event) => Some(event.personal_mut()),
             Self::DownloadToken(event) => Some(event.personal_mut()),
+            Self::Generator(event) => Some(event.personal_mut()),
+            Self::Contract(event) => Some(event.personal_mut()),
+            Self::AssignmentJob(event) => Some(event.personal_mut()),
+            Self::Delivery(event) => Some(event.personal_mut()),
         }
     }
 }

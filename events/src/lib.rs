@@ -4,12 +4,16 @@
 //! keys arrive in a command's [`Context`].
 
 pub mod api_key;
+pub mod assignment_job;
 pub mod block;
 mod context;
+pub mod contract;
+pub mod delivery;
 mod domain;
 pub mod download_token;
 pub mod envelope;
 mod event;
+pub mod generator;
 pub mod key_pair;
 pub mod ledger;
 pub mod license;

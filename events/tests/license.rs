@@ -35,6 +35,8 @@ fn create(status: Status, limit: i64, validity_days: i64) -> CreateLicense {
         status,
         assigned_at: None,
         owner: Owner::default(),
+        contract: None,
+        job: None,
     }
 }
 
@@ -46,6 +48,8 @@ fn created_valid_for(status: Status, limit: i64, validity_days: i64, assigned_at
     LicenseEvent::LicenseCreated(LicenseCreated {
         activation_limit: limit,
         assigned_at: (status == Status::Assigned).then_some(assigned_at),
+        contract: None,
+        job: None,
         key: "KEY-1".into(),
         license: 1,
         owner: None,
@@ -91,24 +95,25 @@ fn a_license_is_created_with_everything_resolved() {
 #[test]
 fn only_an_available_license_is_assigned() {
     let owner = Owner { number: Some(5), name: Some("Jane".into()), email: Some("jane@shop.example".into()) };
-    framework().given(vec![created(Status::Available, 1)]).when(LicenseCommand::Assign { owner: owner.clone() }).then_expect_events(vec![
-        LicenseEvent::LicenseAssigned(LicenseAssigned {
+    framework().given(vec![created(Status::Available, 1)]).when(LicenseCommand::Assign { owner: owner.clone(), job: Some(3) }).then_expect_events(
+        vec![LicenseEvent::LicenseAssigned(LicenseAssigned {
             assigned_at: NOW,
             from: Status::Available,
+            job: Some(3),
             license: 1,
             owner: Some(5),
             personal: Personal::new(PersonalData { owner_name: owner.name.clone(), owner_email: owner.email.clone(), ..PersonalData::default() }),
             product: 7,
             with_owner: true,
-        }),
-    ]);
+        })],
+    );
     for other in [Status::Assigned, Status::Reserved, Status::Blocked] {
         framework()
             .given(vec![created(other, 1)])
-            .when(LicenseCommand::Assign { owner: Owner::default() })
+            .when(LicenseCommand::Assign { owner: Owner::default(), job: None })
             .then_expect_error(LicenseError::NotAvailable);
     }
-    framework().given_no_previous_events().when(LicenseCommand::Assign { owner }).then_expect_error(LicenseError::Unknown);
+    framework().given_no_previous_events().when(LicenseCommand::Assign { owner, job: None }).then_expect_error(LicenseError::Unknown);
 }
 
 #[test]
@@ -227,6 +232,7 @@ fn making_available_ends_activations_and_clears_the_owner_each_as_an_event() {
         LicenseEvent::LicenseAssigned(LicenseAssigned {
             assigned_at: NOW,
             from: Status::Available,
+            job: None,
             license: 1,
             owner: owner.number,
             personal: Personal::new(PersonalData { owner_email: owner.email, ..PersonalData::default() }),
@@ -251,6 +257,7 @@ fn unblocking_keeps_the_time_of_assignment() {
     framework().given(given).when(LicenseCommand::Update(update)).then_expect_events(vec![LicenseEvent::LicenseAssigned(LicenseAssigned {
         assigned_at: earlier,
         from: Status::Blocked,
+        job: None,
         license: 1,
         owner: None,
         personal: Personal::None,
@@ -336,7 +343,8 @@ fn meta_entries_are_made_changed_and_removed() {
 
 #[test]
 fn a_deleted_license_is_unknown() {
-    let deleted = LicenseEvent::LicenseDeleted(status(Status::Assigned));
+    let deleted =
+        LicenseEvent::LicenseDeleted(LicenseDeleted { contract: None, from: Status::Assigned, license: 1, personal: Personal::None, product: 7 });
     framework().given(vec![created(Status::Assigned, 1)]).when(LicenseCommand::Delete).then_expect_events(vec![deleted.clone()]);
     framework().given(vec![created(Status::Assigned, 1), deleted]).when(activate("a")).then_expect_error(LicenseError::Unknown);
 }
@@ -381,4 +389,39 @@ fn a_key_is_replaced_by_one_that_no_other_license_has() {
     [given(), vec![replaced]].concat().into_iter().for_each(|event| cqrs_es::Aggregate::apply(&mut aggregate, event));
     let license = aggregate.license.unwrap();
     assert_eq!((license.key.as_str(), license.key_replaced_at), ("NEW-1", Some(NOW)));
+}
+
+#[test]
+fn an_operator_ends_an_activation_whatever_state_the_license_is_in() {
+    let end = |activation| LicenseCommand::EndActivation { activation };
+    let active = || vec![created(Status::Assigned, 1), activated(1, "a.example", 1)];
+    framework().given(active()).when(end(1)).then_expect_events(vec![deactivated(1, 0)]);
+    let blocked = [active(), vec![LicenseEvent::LicenseBlocked(status(Status::Assigned))]].concat();
+    framework().given(blocked).when(end(1)).then_expect_events(vec![deactivated(1, 0)]);
+    let ended = [active(), vec![deactivated(1, 0)]].concat();
+    framework().given(ended).when(end(1)).then_expect_events(vec![]);
+    framework().given(active()).when(end(2)).then_expect_error(LicenseError::NoActivation);
+}
+
+#[test]
+fn a_license_knows_its_contract_and_the_job_that_assigned_it() {
+    let LicenseEvent::LicenseCreated(first) = created(Status::Available, 1) else { panic!("not created") };
+    let created = LicenseEvent::LicenseCreated(LicenseCreated { contract: Some(4), ..first });
+    let given = || TestFramework::<LicenseAggregate>::with(services()).given(vec![created.clone()]);
+    given().when(LicenseCommand::Delete).then_expect_events(vec![LicenseEvent::LicenseDeleted(LicenseDeleted {
+        contract: Some(4),
+        from: Status::Available,
+        license: 1,
+        personal: Personal::None,
+        product: 7,
+    })]);
+    let license = License::fold(None, &created, NOW);
+    let assign = |job| LicenseCommand::Assign { owner: Owner::default(), job };
+    let context = Context { now: NOW, next: Numbers::default() };
+    let at_hand = AtHand { license: license.as_ref(), product_active: true, ..AtHand::default() };
+    let event = decide(at_hand, &assign(Some(3)), &context).events.remove(0);
+    let assigned = License::fold(license.clone(), &event, NOW);
+    assert_eq!(assigned.as_ref().and_then(|license| license.job), Some(3));
+    let free = License::fold(assigned, &LicenseEvent::LicenseMadeAvailable(status(Status::Assigned)), NOW);
+    assert_eq!(free.map(|license| (license.job, license.contract)), Some((None, Some(4))));
 }

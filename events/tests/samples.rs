@@ -7,8 +7,8 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use keyledger_events::{
-    Event, Personal, Sealed, SubjectKind, Timestamp, api_key::*, block::*, download_token::*, key_pair::*, ledger::*, license::*, product::*,
-    release::*, settings::*, telemetry::*,
+    Event, Personal, Sealed, SubjectKind, Timestamp, api_key::*, assignment_job::*, block::*, contract::*, delivery::*, download_token::*,
+    generator::*, key_pair::*, ledger::*, license::*, product::*, release::*, settings::*, telemetry::*,
 };
 use uuid::Uuid;
 
@@ -32,6 +32,8 @@ fn all() -> Vec<Event> {
         LicenseEvent::LicenseCreated(LicenseCreated {
             activation_limit: 3,
             assigned_at: Some(at),
+            contract: Some(5),
+            job: Some(6),
             key: "3a343c8a-38fe-4b6e-ad77-2222222".into(),
             license: 1,
             owner: Some(4),
@@ -43,6 +45,7 @@ fn all() -> Vec<Event> {
         LicenseEvent::LicenseAssigned(LicenseAssigned {
             assigned_at: at,
             from: Status::Available,
+            job: Some(6),
             license: 1,
             owner: Some(4),
             personal: sealed(),
@@ -75,7 +78,7 @@ fn all() -> Vec<Event> {
             replaced_at: at,
         }),
         LicenseEvent::ReleaseDownloaded(ReleaseDownloaded { license: 1, personal: sealed(), product: 2, release: 5 }),
-        LicenseEvent::LicenseDeleted(status()),
+        LicenseEvent::LicenseDeleted(LicenseDeleted { contract: Some(5), from: Status::Assigned, license: 1, personal: sealed(), product: 2 }),
     ];
     let product = [
         ProductEvent::ProductCreated(ProductCreated {
@@ -186,11 +189,98 @@ fn all() -> Vec<Event> {
         telemetry: 1,
     });
     let ledger = LedgerEvent::LedgerCreated(LedgerCreated { format: "keyledger/1".into(), ledger_id: Uuid::from_u128(7) });
+    let generator_set = || GeneratorSet {
+        activation_limit: 1,
+        active: true,
+        generator: 3,
+        personal: sealed(),
+        product: 2,
+        rule: KeyRule {
+            charset: "0123456789ABCDEF".into(),
+            chunk_length: 4,
+            function_name: "pattern".into(),
+            method: Method::ChunkSystem,
+            number_of_chunks: 5,
+            pattern: "KEY-####".into(),
+            prefix: "P-".into(),
+            suffix: "-S".into(),
+        },
+        validity_days: 365,
+    };
+    let generator = [
+        GeneratorEvent::GeneratorCreated(generator_set()),
+        GeneratorEvent::GeneratorUpdated(generator_set()),
+        GeneratorEvent::GeneratorDeleted(GeneratorDeleted { generator: 3, personal: sealed(), product: 2 }),
+    ];
+    let contract_set = || ContractSet {
+        active: true,
+        can_destroy: true,
+        can_destroy_all: false,
+        can_generate: true,
+        can_get_info: true,
+        contract: 5,
+        information: "Test information".into(),
+        key: "6dabe9fa-3512-49b4-beb5-7f837b510ec3-1234".into(),
+        license_keys_quantity: 65,
+        name: "Test Contract".into(),
+        personal: sealed(),
+        product: 2,
+    };
+    let contract = [
+        ContractEvent::ContractCreated(contract_set()),
+        ContractEvent::ContractUpdated(contract_set()),
+        ContractEvent::ContractDeleted(ContractDeleted { contract: 5, personal: sealed(), product: 2 }),
+    ];
+    let assignment_job = [
+        AssignmentJobEvent::AssignmentJobQueued(AssignmentJobQueued {
+            generate: true,
+            job: 6,
+            owner: Some(4),
+            personal: sealed(),
+            product: 2,
+            quantity: 7,
+        }),
+        AssignmentJobEvent::AssignmentJobFinished(AssignmentJobFinished {
+            assigned: 7,
+            available: None,
+            job: 6,
+            personal: sealed(),
+            product: 2,
+            result: AssignmentResult::Assigned,
+        }),
+    ];
+    let delivery = [
+        DeliveryEvent::DeliveryQueued(DeliveryQueued {
+            activation: Some(6),
+            delivery: 9,
+            job: None,
+            kind: DeliveryKind::ProductActivationEnded,
+            license: Some(1),
+            personal: sealed(),
+            product: 2,
+        }),
+        DeliveryEvent::DeliveryStarted(DeliveryStarted { attempt: 1, delivery: 9, personal: sealed(), until: at }),
+        DeliveryEvent::DeliveryFailed(DeliveryFailed {
+            attempt: 1,
+            delivery: 9,
+            error: "status".into(),
+            next_attempt_at: at,
+            personal: sealed(),
+            status: Some(503),
+        }),
+        DeliveryEvent::DeliverySucceeded(DeliverySucceeded { attempt: 2, delivery: 9, personal: sealed(), status: 200 }),
+        DeliveryEvent::DeliveryGivenUp(DeliveryGivenUp { attempt: 12, delivery: 9, error: "timed_out".into(), personal: sealed(), status: None }),
+        DeliveryEvent::DeliveryRetried(DeliveryRetried { delivery: 9, personal: sealed() }),
+    ];
     let mut events: Vec<Event> = Vec::new();
     events.extend(license.map(Event::License));
     events.extend(product.map(Event::Product));
     events.extend(api_key.map(Event::ApiKey));
     events.extend(block.map(Event::Block));
+    events.extend(generator.map(Event::Generator));
+    events.extend(contract.map(Event::Contract));
+    events.extend(assignment_job.map(Event::AssignmentJob));
+    events.extend(delivery.map(Event::Delivery));
     events.extend([Event::KeyPair(key_pair), Event::KeyPair(retired), Event::Ledger(ledger)]);
     events.extend([Event::Settings(settings), Event::Telemetry(telemetry)]);
     events.extend(release.map(Event::Release));
@@ -264,6 +354,10 @@ fn every_event_type_is_among_the_samples() {
         "telemetry/mod.rs",
         "release/mod.rs",
         "download_token/mod.rs",
+        "generator/mod.rs",
+        "contract/mod.rs",
+        "assignment_job/mod.rs",
+        "delivery/mod.rs",
     ];
     let mut declared = BTreeSet::new();
     for source in sources {

@@ -16,6 +16,10 @@ CREATE TABLE counters (
     next_telemetry bigint NOT NULL,
     next_release bigint NOT NULL,
     next_download_token bigint NOT NULL,
+    next_generator bigint NOT NULL,
+    next_contract bigint NOT NULL,
+    next_assignment_job bigint NOT NULL,
+    next_delivery bigint NOT NULL,
     access_changes bigint NOT NULL
 ) WITH (fillfactor = 10);
 
@@ -107,6 +111,8 @@ CREATE TABLE license (
     epoch bigint NOT NULL,
     refusal_minute bigint NOT NULL,
     refusal_reasons bigint NOT NULL,
+    contract bigint,
+    job bigint,
     deleted boolean NOT NULL,
     created_at timestamptz NOT NULL,
     updated_at timestamptz NOT NULL
@@ -198,6 +204,88 @@ CREATE TABLE download_token (
     created_at timestamptz NOT NULL
 );
 
+CREATE TABLE generator (
+    number bigint PRIMARY KEY,
+    id uuid NOT NULL,
+    sequence bigint NOT NULL,
+    product bigint NOT NULL,
+    method text COLLATE "C" NOT NULL,
+    prefix text COLLATE "C" NOT NULL,
+    suffix text COLLATE "C" NOT NULL,
+    number_of_chunks bigint NOT NULL,
+    chunk_length bigint NOT NULL,
+    charset text COLLATE "C" NOT NULL,
+    function_name text COLLATE "C" NOT NULL,
+    pattern text COLLATE "C" NOT NULL,
+    activation_limit bigint NOT NULL,
+    validity_days bigint NOT NULL,
+    active boolean NOT NULL,
+    deleted boolean NOT NULL,
+    created_at timestamptz NOT NULL,
+    updated_at timestamptz NOT NULL
+);
+
+CREATE TABLE contract (
+    number bigint PRIMARY KEY,
+    id uuid NOT NULL,
+    sequence bigint NOT NULL,
+    contract_key text COLLATE "C" NOT NULL,
+    name text COLLATE "C" NOT NULL,
+    information text COLLATE "C" NOT NULL,
+    product bigint NOT NULL,
+    license_keys_quantity bigint NOT NULL,
+    active boolean NOT NULL,
+    can_get_info boolean NOT NULL,
+    can_generate boolean NOT NULL,
+    can_destroy boolean NOT NULL,
+    can_destroy_all boolean NOT NULL,
+    deleted boolean NOT NULL,
+    created_at timestamptz NOT NULL,
+    updated_at timestamptz NOT NULL
+);
+
+CREATE TABLE contract_count (
+    contract bigint PRIMARY KEY,
+    license_keys bigint NOT NULL
+) WITH (fillfactor = 50);
+
+CREATE TABLE assignment_job (
+    number bigint PRIMARY KEY,
+    id uuid NOT NULL,
+    sequence bigint NOT NULL,
+    product bigint NOT NULL,
+    quantity bigint NOT NULL,
+    generate boolean NOT NULL,
+    owner bigint,
+    owner_name text COLLATE "C",
+    owner_email text COLLATE "C",
+    identifier text COLLATE "C",
+    webhook_url text COLLATE "C",
+    result text COLLATE "C",
+    assigned bigint NOT NULL,
+    available bigint,
+    created_at timestamptz NOT NULL,
+    finished_at timestamptz
+);
+
+CREATE TABLE delivery (
+    number bigint PRIMARY KEY,
+    id uuid NOT NULL,
+    sequence bigint NOT NULL,
+    kind text COLLATE "C" NOT NULL,
+    job bigint,
+    license bigint,
+    activation bigint,
+    product bigint NOT NULL,
+    state text COLLATE "C" NOT NULL,
+    attempts bigint NOT NULL,
+    due_at timestamptz NOT NULL,
+    last_status bigint,
+    last_error text COLLATE "C",
+    created_at timestamptz NOT NULL,
+    updated_at timestamptz NOT NULL
+);
+
 -- indexes: made last by a rebuild, once the rows are there
 
 CREATE UNIQUE INDEX license_by_key ON license (license_key) WHERE NOT deleted;
@@ -218,3 +306,10 @@ CREATE INDEX activation_by_domain ON activation (license, domain) WHERE domain I
 CREATE UNIQUE INDEX product_release_by_version ON product_release (product, numeric_version) WHERE NOT withdrawn;
 CREATE INDEX product_release_by_text ON product_release (product, version) WHERE NOT withdrawn;
 CREATE UNIQUE INDEX download_token_by_hash ON download_token (hash);
+CREATE INDEX license_by_contract ON license (contract, number) WHERE contract IS NOT NULL AND NOT deleted;
+CREATE INDEX license_by_job ON license (job, number) WHERE job IS NOT NULL;
+CREATE INDEX generator_by_product ON generator (product, number) WHERE NOT deleted;
+CREATE UNIQUE INDEX contract_by_key ON contract (contract_key) WHERE NOT deleted;
+CREATE INDEX assignment_job_waiting ON assignment_job (number) WHERE result IS NULL;
+CREATE INDEX delivery_pending ON delivery (due_at) WHERE state = 'pending';
+CREATE INDEX delivery_given_up ON delivery (number) WHERE state = 'given_up';

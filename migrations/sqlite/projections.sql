@@ -16,6 +16,10 @@ CREATE TABLE counters{suffix} (
     next_telemetry INTEGER NOT NULL,
     next_release INTEGER NOT NULL,
     next_download_token INTEGER NOT NULL,
+    next_generator INTEGER NOT NULL,
+    next_contract INTEGER NOT NULL,
+    next_assignment_job INTEGER NOT NULL,
+    next_delivery INTEGER NOT NULL,
     access_changes INTEGER NOT NULL
 ) STRICT;
 
@@ -107,6 +111,8 @@ CREATE TABLE license{suffix} (
     epoch INTEGER NOT NULL,
     refusal_minute INTEGER NOT NULL,
     refusal_reasons INTEGER NOT NULL,
+    contract INTEGER,
+    job INTEGER,
     deleted INTEGER NOT NULL,
     created_at INTEGER NOT NULL,
     updated_at INTEGER NOT NULL
@@ -198,6 +204,88 @@ CREATE TABLE download_token{suffix} (
     created_at INTEGER NOT NULL
 ) STRICT;
 
+CREATE TABLE generator{suffix} (
+    number INTEGER PRIMARY KEY,
+    id BLOB NOT NULL,
+    sequence INTEGER NOT NULL,
+    product INTEGER NOT NULL,
+    method TEXT NOT NULL,
+    prefix TEXT NOT NULL,
+    suffix TEXT NOT NULL,
+    number_of_chunks INTEGER NOT NULL,
+    chunk_length INTEGER NOT NULL,
+    charset TEXT NOT NULL,
+    function_name TEXT NOT NULL,
+    pattern TEXT NOT NULL,
+    activation_limit INTEGER NOT NULL,
+    validity_days INTEGER NOT NULL,
+    active INTEGER NOT NULL,
+    deleted INTEGER NOT NULL,
+    created_at INTEGER NOT NULL,
+    updated_at INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE contract{suffix} (
+    number INTEGER PRIMARY KEY,
+    id BLOB NOT NULL,
+    sequence INTEGER NOT NULL,
+    contract_key TEXT NOT NULL,
+    name TEXT NOT NULL,
+    information TEXT NOT NULL,
+    product INTEGER NOT NULL,
+    license_keys_quantity INTEGER NOT NULL,
+    active INTEGER NOT NULL,
+    can_get_info INTEGER NOT NULL,
+    can_generate INTEGER NOT NULL,
+    can_destroy INTEGER NOT NULL,
+    can_destroy_all INTEGER NOT NULL,
+    deleted INTEGER NOT NULL,
+    created_at INTEGER NOT NULL,
+    updated_at INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE contract_count{suffix} (
+    contract INTEGER PRIMARY KEY,
+    license_keys INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE assignment_job{suffix} (
+    number INTEGER PRIMARY KEY,
+    id BLOB NOT NULL,
+    sequence INTEGER NOT NULL,
+    product INTEGER NOT NULL,
+    quantity INTEGER NOT NULL,
+    generate INTEGER NOT NULL,
+    owner INTEGER,
+    owner_name TEXT,
+    owner_email TEXT,
+    identifier TEXT,
+    webhook_url TEXT,
+    result TEXT,
+    assigned INTEGER NOT NULL,
+    available INTEGER,
+    created_at INTEGER NOT NULL,
+    finished_at INTEGER
+) STRICT;
+
+CREATE TABLE delivery{suffix} (
+    number INTEGER PRIMARY KEY,
+    id BLOB NOT NULL,
+    sequence INTEGER NOT NULL,
+    kind TEXT NOT NULL,
+    job INTEGER,
+    license INTEGER,
+    activation INTEGER,
+    product INTEGER NOT NULL,
+    state TEXT NOT NULL,
+    attempts INTEGER NOT NULL,
+    due_at INTEGER NOT NULL,
+    last_status INTEGER,
+    last_error TEXT,
+    created_at INTEGER NOT NULL,
+    updated_at INTEGER NOT NULL
+) STRICT;
+
 -- indexes: made last by a rebuild, once the rows are there
 
 CREATE UNIQUE INDEX license_by_key{generation} ON license{suffix} (license_key) WHERE NOT deleted;
@@ -218,3 +306,10 @@ CREATE INDEX activation_by_domain{generation} ON activation{suffix} (license, do
 CREATE UNIQUE INDEX product_release_by_version{generation} ON product_release{suffix} (product, numeric_version) WHERE NOT withdrawn;
 CREATE INDEX product_release_by_text{generation} ON product_release{suffix} (product, version) WHERE NOT withdrawn;
 CREATE UNIQUE INDEX download_token_by_hash{generation} ON download_token{suffix} (hash);
+CREATE INDEX license_by_contract{generation} ON license{suffix} (contract, number) WHERE contract IS NOT NULL AND NOT deleted;
+CREATE INDEX license_by_job{generation} ON license{suffix} (job, number) WHERE job IS NOT NULL;
+CREATE INDEX generator_by_product{generation} ON generator{suffix} (product, number) WHERE NOT deleted;
+CREATE UNIQUE INDEX contract_by_key{generation} ON contract{suffix} (contract_key) WHERE NOT deleted;
+CREATE INDEX assignment_job_waiting{generation} ON assignment_job{suffix} (number) WHERE result IS NULL;
+CREATE INDEX delivery_pending{generation} ON delivery{suffix} (due_at) WHERE state = 'pending';
+CREATE INDEX delivery_given_up{generation} ON delivery{suffix} (number) WHERE state = 'given_up';

@@ -2,7 +2,8 @@
 //! notices with one look that its cached ones are old).
 
 use keyledger_events::{
-    Event, Numbers, Recorded, download_token::DownloadTokenEvent, license::LicenseEvent, product::ProductEvent, release::ReleaseEvent,
+    Event, Numbers, Recorded, assignment_job::AssignmentJobEvent, contract::ContractEvent, delivery::DeliveryEvent,
+    download_token::DownloadTokenEvent, generator::GeneratorEvent, license::LicenseEvent, product::ProductEvent, release::ReleaseEvent,
 };
 
 use crate::{Column, ColumnType as Type, FoldError, ReadError, Value, Values};
@@ -28,6 +29,10 @@ impl CountersRow {
         Column { name: "next_telemetry", ty: Type::Int },
         Column { name: "next_release", ty: Type::Int },
         Column { name: "next_download_token", ty: Type::Int },
+        Column { name: "next_generator", ty: Type::Int },
+        Column { name: "next_contract", ty: Type::Int },
+        Column { name: "next_assignment_job", ty: Type::Int },
+        Column { name: "next_delivery", ty: Type::Int },
         Column { name: "access_changes", ty: Type::Int },
     ];
 
@@ -53,6 +58,10 @@ impl CountersRow {
             next.telemetry.into(),
             next.release.into(),
             next.download_token.into(),
+            next.generator.into(),
+            next.contract.into(),
+            next.assignment_job.into(),
+            next.delivery.into(),
             self.access_changes.into(),
         ]
     }
@@ -74,6 +83,10 @@ impl CountersRow {
             telemetry: values.int()?,
             release: values.int()?,
             download_token: values.int()?,
+            generator: values.int()?,
+            contract: values.int()?,
+            assignment_job: values.int()?,
+            delivery: values.int()?,
         };
         Ok(Self { next, access_changes: values.int()? })
     }
@@ -123,6 +136,26 @@ impl CountersRow {
                 | ProductEvent::ProductKeyPairChanged(_)
                 | ProductEvent::ProductDeleted(_) => {}
             },
+            Event::Generator(event) => match event {
+                GeneratorEvent::GeneratorCreated(event) => used(&mut next.generator, event.generator),
+                GeneratorEvent::GeneratorUpdated(_) | GeneratorEvent::GeneratorDeleted(_) => {}
+            },
+            Event::Contract(event) => match event {
+                ContractEvent::ContractCreated(event) => used(&mut next.contract, event.contract),
+                ContractEvent::ContractUpdated(_) | ContractEvent::ContractDeleted(_) => {}
+            },
+            Event::AssignmentJob(event) => match event {
+                AssignmentJobEvent::AssignmentJobQueued(event) => {
+                    used(&mut next.assignment_job, event.job);
+                    event.owner.into_iter().for_each(|owner| used(&mut next.owner, owner));
+                }
+                AssignmentJobEvent::AssignmentJobFinished(_) => {}
+            },
+            Event::Delivery(event) => {
+                if let DeliveryEvent::DeliveryQueued(event) = event {
+                    used(&mut next.delivery, event.delivery);
+                }
+            }
             Event::License(event) => {
                 match event {
                     LicenseEvent::LicenseCreated(event) => {

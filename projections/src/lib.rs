@@ -4,9 +4,14 @@
 
 mod activation;
 mod api_key;
+mod assignment_job;
 mod block;
+mod contract;
+mod contract_count;
 mod counters;
+mod delivery;
 mod download_token;
+mod generator;
 mod key_pair;
 mod license;
 mod license_count;
@@ -21,9 +26,14 @@ mod telemetry;
 
 pub use activation::ActivationRow;
 pub use api_key::ApiKeyRow;
+pub use assignment_job::AssignmentJobRow;
 pub use block::BlockRow;
+pub use contract::ContractRow;
+pub use contract_count::ContractCountRow;
 pub use counters::CountersRow;
+pub use delivery::DeliveryRow;
 pub use download_token::DownloadTokenRow;
+pub use generator::GeneratorRow;
 pub use key_pair::KeyPairRow;
 pub use license::LicenseRow;
 pub use license_count::LicenseCountRow;

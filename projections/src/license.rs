@@ -41,6 +41,8 @@ impl LicenseRow {
         Column { name: "epoch", ty: Type::Int },
         Column { name: "refusal_minute", ty: Type::Int },
         Column { name: "refusal_reasons", ty: Type::Int },
+        Column { name: "contract", ty: Type::Int },
+        Column { name: "job", ty: Type::Int },
         Column { name: "deleted", ty: Type::Bool },
         Column { name: "created_at", ty: Type::Time },
         Column { name: "updated_at", ty: Type::Time },
@@ -72,6 +74,8 @@ impl LicenseRow {
             license.epoch.into(),
             license.refusal_minute.into(),
             license.refusal_reasons.into(),
+            license.contract.into(),
+            license.job.into(),
             license.deleted.into(),
             self.created_at.into(),
             self.updated_at.into(),
@@ -100,6 +104,8 @@ impl LicenseRow {
             epoch: values.int()?,
             refusal_minute: values.int()?,
             refusal_reasons: values.int()?,
+            contract: values.maybe_int()?,
+            job: values.maybe_int()?,
             deleted: values.bool()?,
         };
         Ok(Self { license, id, sequence, created_at: values.time()?, updated_at: values.time()? })

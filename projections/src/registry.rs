@@ -3,8 +3,12 @@
 use keyledger_events::{
     Event, Recorded,
     api_key::ApiKeyEvent,
+    assignment_job::AssignmentJobEvent,
     block::BlockEvent,
+    contract::ContractEvent,
+    delivery::DeliveryEvent,
     download_token::DownloadTokenEvent,
+    generator::GeneratorEvent,
     key_pair::KeyPairEvent,
     license::LicenseEvent,
     product::{ProductEvent, ProductMetaDeleted, ProductMetaSet},
@@ -15,8 +19,9 @@ use keyledger_events::{
 use uuid::Uuid;
 
 use crate::{
-    ActivationRow, ApiKeyRow, BlockRow, Column, CountersRow, DownloadTokenRow, FoldError, KeyPairRow, LicenseCountRow, LicenseMetaRow, LicenseRow,
-    ProductMetaRow, ProductRow, ReadError, ReleaseRow, SettingsRow, TelemetryRow, Value, Values,
+    ActivationRow, ApiKeyRow, AssignmentJobRow, BlockRow, Column, ContractCountRow, ContractRow, CountersRow, DeliveryRow, DownloadTokenRow,
+    FoldError, GeneratorRow, KeyPairRow, LicenseCountRow, LicenseMetaRow, LicenseRow, ProductMetaRow, ProductRow, ReadError, ReleaseRow, SettingsRow,
+    TelemetryRow, Value, Values,
 };
 
 macro_rules! projections {
@@ -115,20 +120,25 @@ macro_rules! projections {
 }
 
 projections! {
-    Counters: CountersRow, "counters" version 3;
+    Counters: CountersRow, "counters" version 4;
     KeyPair: KeyPairRow, "key_pair" version 2;
     ApiKey: ApiKeyRow, "api_key" version 1;
     Block: BlockRow, "block" version 1;
     Product: ProductRow, "product" version 2;
     ProductMeta: ProductMetaRow, "product_meta" version 1;
     LicenseCount: LicenseCountRow, "license_count" version 1;
-    License: LicenseRow, "license" version 2;
+    License: LicenseRow, "license" version 3;
     Activation: ActivationRow, "activation" version 2;
     LicenseMeta: LicenseMetaRow, "license_meta" version 1;
     Settings: SettingsRow, "settings" version 1;
     Telemetry: TelemetryRow, "telemetry" version 1;
     Release: ReleaseRow, "product_release" version 1;
     DownloadToken: DownloadTokenRow, "download_token" version 1;
+    Generator: GeneratorRow, "generator" version 1;
+    Contract: ContractRow, "contract" version 1;
+    ContractCount: ContractCountRow, "contract_count" version 1;
+    AssignmentJob: AssignmentJobRow, "assignment_job" version 1;
+    Delivery: DeliveryRow, "delivery" version 1;
 }
 
 /// One row of one table.
@@ -155,7 +165,16 @@ impl Row {
             Self::Telemetry(row) => Some((row.id, row.sequence)),
             Self::Release(row) => Some((row.id, row.sequence)),
             Self::DownloadToken(row) => Some((row.id, row.sequence)),
-            Self::Counters(_) | Self::ProductMeta(_) | Self::LicenseCount(_) | Self::Activation(_) | Self::LicenseMeta(_) => None,
+            Self::Generator(row) => Some((row.id, row.sequence)),
+            Self::Contract(row) => Some((row.id, row.sequence)),
+            Self::AssignmentJob(row) => Some((row.id, row.sequence)),
+            Self::Delivery(row) => Some((row.id, row.sequence)),
+            Self::Counters(_)
+            | Self::ProductMeta(_)
+            | Self::LicenseCount(_)
+            | Self::ContractCount(_)
+            | Self::Activation(_)
+            | Self::LicenseMeta(_) => None,
         }
     }
 }
@@ -238,13 +257,37 @@ pub fn touches(event: &Event) -> Vec<RowKey> {
             DownloadTokenEvent::TokenReleased(of) => vec![Key(Table::DownloadToken, of.token)],
             DownloadTokenEvent::TokenUsed(of) => vec![Key(Table::DownloadToken, of.token)],
         },
+        Event::Generator(event) => match event {
+            GeneratorEvent::GeneratorCreated(of) => vec![Key(Table::Generator, of.generator), COUNTERS],
+            GeneratorEvent::GeneratorUpdated(of) => vec![Key(Table::Generator, of.generator)],
+            GeneratorEvent::GeneratorDeleted(of) => vec![Key(Table::Generator, of.generator)],
+        },
+        Event::Contract(event) => match event {
+            ContractEvent::ContractCreated(of) => vec![Key(Table::Contract, of.contract), Key(Table::ContractCount, of.contract), COUNTERS],
+            ContractEvent::ContractUpdated(of) => vec![Key(Table::Contract, of.contract)],
+            ContractEvent::ContractDeleted(of) => vec![Key(Table::Contract, of.contract)],
+        },
+        Event::AssignmentJob(event) => match event {
+            AssignmentJobEvent::AssignmentJobQueued(of) => vec![Key(Table::AssignmentJob, of.job), COUNTERS],
+            AssignmentJobEvent::AssignmentJobFinished(of) => vec![Key(Table::AssignmentJob, of.job)],
+        },
+        Event::Delivery(DeliveryEvent::DeliveryQueued(of)) => vec![Key(Table::Delivery, of.delivery), COUNTERS],
+        Event::Delivery(event) => vec![Key(Table::Delivery, event.delivery())],
         Event::License(event) => match event {
-            LicenseEvent::LicenseCreated(of) => vec![Key(Table::License, of.license), Key(Table::LicenseCount, of.product), COUNTERS],
+            LicenseEvent::LicenseCreated(of) => {
+                let mut keys = vec![Key(Table::License, of.license), Key(Table::LicenseCount, of.product), COUNTERS];
+                keys.extend(of.contract.map(|contract| Key(Table::ContractCount, contract)));
+                keys
+            }
+            LicenseEvent::LicenseDeleted(of) => {
+                let mut keys = vec![Key(Table::License, of.license), Key(Table::LicenseCount, of.product)];
+                keys.extend(of.contract.map(|contract| Key(Table::ContractCount, contract)));
+                keys
+            }
             LicenseEvent::LicenseAssigned(of) => vec![Key(Table::License, of.license), Key(Table::LicenseCount, of.product), COUNTERS],
-            LicenseEvent::LicenseReserved(of)
-            | LicenseEvent::LicenseBlocked(of)
-            | LicenseEvent::LicenseMadeAvailable(of)
-            | LicenseEvent::LicenseDeleted(of) => vec![Key(Table::License, of.license), Key(Table::LicenseCount, of.product)],
+            LicenseEvent::LicenseReserved(of) | LicenseEvent::LicenseBlocked(of) | LicenseEvent::LicenseMadeAvailable(of) => {
+                vec![Key(Table::License, of.license), Key(Table::LicenseCount, of.product)]
+            }
             LicenseEvent::LicenseProductChanged(of) => {
                 vec![Key(Table::License, of.license), Key(Table::LicenseCount, of.from), Key(Table::LicenseCount, of.to)]
             }

@@ -193,6 +193,15 @@ impl Values {
         }
     }
 
+    /// As [`Values::named`], where the text may be null.
+    ///
+    /// # Errors
+    /// When the next value is neither null nor text that names something known.
+    pub fn maybe_named<T>(&mut self, expected: &'static str, parse: impl FnOnce(&str) -> Option<T>) -> Result<Option<T>, ReadError> {
+        let Some(text) = self.maybe_text()? else { return Ok(None) };
+        parse(&text).map_or_else(|| Err(ReadError { column: self.column, expected, found: format!("{text:?}") }), |value| Ok(Some(value)))
+    }
+
     /// Reads text that names one of a few things.
     ///
     /// # Errors

@@ -15,6 +15,7 @@ use tokio::net::{TcpListener, TcpStream};
 use super::Failure;
 use crate::{
     app::{App, HttpConfig},
+    background,
     clock::Clock,
     files::{Files, UPLOAD_BYTES_MAX},
     http,
@@ -52,6 +53,7 @@ pub async fn run(args: DemoArgs) -> Result<(), Failure> {
     };
     let address = listener.local_addr()?;
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let background = tokio::spawn(background::run(Arc::clone(&app)));
     let server = tokio::spawn(http::serve(listener, app, async move {
         // Dropping the sender is the same as sending.
         let _ = stopped.await;
@@ -67,6 +69,7 @@ pub async fn run(args: DemoArgs) -> Result<(), Failure> {
     }
     drop(stop);
     server.await??;
+    background.abort();
     ledger.close(Duration::from_secs(10)).await;
     walked
 }

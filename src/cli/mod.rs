@@ -2,8 +2,10 @@
 
 mod access;
 mod check;
+mod delivery;
 mod demo;
 mod files;
+mod generator;
 mod product;
 mod release;
 mod serve;
@@ -47,6 +49,14 @@ enum Command {
     /// Upload, publish, withdraw and list releases; works beside a running server.
     #[command(subcommand)]
     Release(release::ReleaseCommand),
+    /// Make, change, delete and list generators of license keys; works beside a running server.
+    #[command(subcommand)]
+    Generator(generator::GeneratorCommand),
+    /// List web hook deliveries and have them tried again; works beside a running server.
+    #[command(subcommand)]
+    Delivery(delivery::DeliveryCommand),
+    /// Print the secret with which receivers check the signatures of web hooks.
+    WebhookSecret(delivery::SecretArgs),
     /// Print the public key that signs: the global one, or a product's.
     PublicKey(check::PublicKeyArgs),
     /// Check the log against its hashes, and the projections against the log.
@@ -87,6 +97,9 @@ fn default_level(command: &Command) -> &'static str {
         | Command::Block(_)
         | Command::Product(_)
         | Command::Release(_)
+        | Command::Generator(_)
+        | Command::Delivery(_)
+        | Command::WebhookSecret(_)
         | Command::PublicKey(_)
         | Command::Verify(_)
         | Command::Rebuild(_) => "warn",
@@ -101,6 +114,9 @@ async fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Block(command) => access::block(command).await,
         Command::Product(command) => product::product(command).await,
         Command::Release(command) => release::release(command).await,
+        Command::Generator(command) => generator::run(command).await,
+        Command::Delivery(command) => delivery::run(command).await,
+        Command::WebhookSecret(args) => delivery::print_secret(args).await,
         Command::PublicKey(args) => check::public_key(args).await,
         Command::Verify(args) => check::verify(args).await,
         Command::Rebuild(args) => check::rebuild(args).await,

@@ -18,6 +18,7 @@ use super::{Failure, StoreArgs, files::FilesArgs};
 use crate::{
     access::parse_network,
     app::{App, HttpConfig},
+    background,
     clock::Clock,
     envato::{self, EnvatoConfig},
     http,
@@ -149,6 +150,7 @@ pub async fn run(args: ServeArgs) -> Result<(), Failure> {
             metrics.run_upkeep();
         }
     });
+    let background = tokio::spawn(background::run(Arc::clone(&app)));
     println!("keyledger listening on http://{address}");
     tracing::info!(%address, backend = ledger.store().backend(), "serving");
 
@@ -162,6 +164,7 @@ pub async fn run(args: ServeArgs) -> Result<(), Failure> {
         }
     };
     http::serve(listener, app, shutdown).await?;
+    background.abort();
     if ledger.has_stopped() {
         return Err("the executor stopped because of a defect; see the log".into());
     }

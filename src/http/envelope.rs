@@ -170,6 +170,7 @@ impl From<ExecuteError> for Answer {
                 tracing::error!(reason, "the fate of a command is not known");
                 Self::unavailable("Whether this was done is not known; a repetition with the same Idempotency-Key is safe.")
             }
+            ExecuteError::Again { .. } => Self::unavailable("The generator changes too fast; nothing was done."),
             ExecuteError::TooLarge => Self::bad_request("The parameters together are larger than an entry of the ledger may be."),
             ExecuteError::Internal(error) => internal(&error),
         }
@@ -272,6 +273,14 @@ pub fn stamp(headers: &mut HeaderMap, request_id: Uuid) {
 /// The time is the one at which the answer is given: a repeated answer is stamped afresh.
 fn timestamp(now: Timestamp) -> i64 {
     now.seconds()
+}
+
+/// The signed envelope of an answer that is sent elsewhere than to a caller.
+///
+/// # Errors
+/// When it can't be signed.
+pub async fn envelope_of(app: &App, answer: &Answer) -> Answered<Vec<u8>> {
+    seal(app, answer).await
 }
 
 async fn seal(app: &App, answer: &Answer) -> Answered<Vec<u8>> {

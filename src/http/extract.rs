@@ -1,5 +1,6 @@
 //! From a request to a call: parse, check the API key, look at the block list. What a handler is given has passed all three.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::http::{HeaderMap, header};
@@ -19,6 +20,7 @@ use super::{
     validate::{self, URL_BYTES_MAX},
 };
 use crate::{
+    access::AccessError,
     app::App,
     ledger::{Actor, Command, Idempotency, Origin, Outcome, ProductName, Request as LedgerRequest},
 };
@@ -69,24 +71,26 @@ impl Call {
         parameters.add_body(content_type, &received.bytes).await?;
 
         let key = presented_key(&head.headers, &mut parameters)?;
-        let api_key = app.access.check_key(key.as_deref(), operation.capability(), client_ip, app.clock.now()).await?;
-        if let Some(wait_s) = app.limits.key_over(api_key) {
+        let actor = who(&app, operation, key.as_deref(), client_ip).await?;
+        if let Actor::ApiKey(number) = actor
+            && let Some(wait_s) = app.limits.key_over(number)
+        {
             return Err(Answer::too_many_requests(wait_s));
         }
-        let origin = Origin {
-            actor: Actor::ApiKey(api_key),
-            request_id,
-            client_ip: Some(client_ip),
-            operation: Some(operation.capability()),
-            operator: None,
-            reason: None,
-        };
+        let origin = Origin { actor, request_id, client_ip: Some(client_ip), operation: Some(operation.capability()), operator: None, reason: None };
         if let Some(block) = app.access.blocked_by(client_ip, parameters.peek("identifier")).await? {
             record_block(&app, &parameters, block, origin);
             return Err(Answer::new(Code::AccessDenied));
         }
         let idempotency = idempotency_key(&head.headers)?.map(|key| {
-            let id = app.ledger.vault().request_hash(&[&api_key.to_be_bytes(), operation.path.as_bytes(), key]);
+            let (number, kind): (i64, &[u8]) = match actor {
+                Actor::Contract(number) => (number, b"contract"),
+                Actor::ApiKey(number) => (number, b""),
+                Actor::Operator | Actor::System => (0, b""),
+            };
+            let (number, path) = (number.to_be_bytes(), operation.path.as_bytes());
+            let parts: &[&[u8]] = if kind.is_empty() { &[&number, path, key] } else { &[&number, path, key, kind] };
+            let id = app.ledger.vault().request_hash(parts);
             IdempotencyKey { id, asked: Vec::new() }
         });
         Ok(Self { app, origin, headers: head.headers, parameters, idempotency, _received: received })
@@ -217,7 +221,15 @@ impl Call {
     /// # Errors
     /// When it was given twice or is not text.
     pub fn product_number(&mut self) -> Answered<Option<i64>> {
-        let text = self.text("product_id")?;
+        self.number("product_id")
+    }
+
+    /// A number; 0, which nothing has, for a text that is none. `None` where there is none or it is blank.
+    ///
+    /// # Errors
+    /// When it was given twice or is not text.
+    pub fn number(&mut self, name: &'static str) -> Answered<Option<i64>> {
+        let text = self.text(name)?;
         let digits = text.as_deref().map(str::trim).filter(|text| !text.is_empty());
         Ok(digits.map(|digits| digits.parse().ok().filter(|_| digits.bytes().all(|byte| byte.is_ascii_digit())).unwrap_or(NO_PRODUCT)))
     }
@@ -241,12 +253,26 @@ impl Call {
     /// # Errors
     /// The answer where there is no outcome.
     pub async fn execute(self, command: Command) -> Answered<Outcome> {
+        let (app, request) = self.into_request(command);
+        Ok(app.ledger.execute(request).await?)
+    }
+
+    /// As [`Call::execute`], for a command that takes generated keys.
+    ///
+    /// # Errors
+    /// The answer where there is no outcome.
+    pub async fn execute_supplied(self, command: Command, first: Option<(i64, i64)>) -> Answered<Outcome> {
+        let (app, request) = self.into_request(command);
+        Ok(app.ledger.execute_supplied(request, first).await?)
+    }
+
+    fn into_request(self, command: Command) -> (Arc<App>, LedgerRequest) {
         let idempotency = self.idempotency.map(|mut key| {
             key.asked.sort_unstable();
             let parts: Vec<&[u8]> = key.asked.iter().flat_map(|(name, value)| [name.as_bytes(), value.as_bytes()]).collect();
             Idempotency { parameters: self.app.ledger.vault().request_hash(&parts), id: key.id }
         });
-        Ok(self.app.ledger.execute(LedgerRequest { command, origin: self.origin, idempotency }).await?)
+        (self.app, LedgerRequest { command, origin: self.origin, idempotency })
     }
 
     /// Ends a call that its own parameters refuse, before the ledger is asked. Under an idempotency key this is an outcome
@@ -260,6 +286,19 @@ impl Call {
         }
         let outcome = self.execute(answer.into_refusal()?).await?;
         Answer::from_refusal(outcome)
+    }
+}
+
+/// Who asks: the holder of an API key that is allowed to, or, where the operation is open to them, of a contract's key.
+async fn who(app: &App, operation: &Operation, key: Option<&str>, client_ip: IpAddr) -> Answered<Actor> {
+    match app.access.check_key(key, operation.capability(), client_ip, app.clock.now()).await {
+        Ok(number) => Ok(Actor::ApiKey(number)),
+        Err(AccessError::Invalid) if operation.is_for_contracts => {
+            let Some(key) = key.map(str::trim).filter(|key| !key.is_empty()) else { return Err(AccessError::Invalid.into()) };
+            let view = app.ledger.contract_by_key(key).await?.ok_or(AccessError::Invalid)?;
+            Ok(Actor::Contract(view.contract.contract.number))
+        }
+        Err(error) => Err(error.into()),
     }
 }
 

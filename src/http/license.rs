@@ -251,8 +251,8 @@ pub(super) fn refused(operation: Op, error: LicenseError, key_pair: Option<i64>)
 /// A meta entry as answers show it. A forgotten value is shown as `null`.
 #[derive(Serialize)]
 pub(super) struct Meta<'a> {
-    key: &'a str,
-    value: Option<&'a str>,
+    pub(super) key: &'a str,
+    pub(super) value: Option<&'a str>,
 }
 
 pub(super) fn license_meta_data(rows: &[LicenseMetaRow]) -> Vec<Meta<'_>> {

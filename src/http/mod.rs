@@ -5,16 +5,20 @@
 //! says is written here, field by field.
 
 mod admin;
+mod assignments;
 mod body;
 mod changelog;
 mod client_ip;
 pub mod codes;
+mod contract_api;
+mod contracts;
 mod doc;
 mod docs;
 mod download;
 mod endpoint;
 mod envelope;
 mod extract;
+mod generators;
 mod health;
 mod items;
 mod jwks;
@@ -36,6 +40,7 @@ mod serve;
 mod telemetry;
 mod transfer;
 mod validate;
+pub mod webhook;
 
 pub use endpoint::capabilities;
 pub use router::router;

@@ -10,6 +10,12 @@ use super::{
     changelog, docs, download,
     endpoint::Routes,
     health, jwks, license, license_keys, license_meta, license_service, lists, openapi,
+    admin::{api_keys, block_list, licenses, products},
+    assignments,
+    body::LARGE_BODY_MAX,
+    contract_api, contracts, docs,
+    endpoint::Routes,
+    generators, health, jwks, license, license_keys, license_meta, lists, openapi,
     operation::Operation,
     product, product_info, product_meta, telemetry,
 };
@@ -35,6 +41,8 @@ pub fn routes() -> Routes {
         .signed(post("/api/v1/activate"), &license::ACTIVATE, license::activate)
         .signed(post("/api/v1/assign-license-key"), &license::ASSIGN, license::assign)
         .signed(post("/api/v1/assign-and-activate-license-key"), &license::ASSIGN_AND_ACTIVATE, license::assign_and_activate)
+        .signed(post("/api/v1/random-assign-license-keys"), &assignments::ASSIGN, assignments::assign)
+        .signed(post("/api/v1/random-assign-license-keys-queued"), &assignments::QUEUE, assignments::queue)
         .signed(post("/api/v1/deactivate"), &license::DEACTIVATE, license::deactivate)
         .signed(post("/api/v1/get-license-key-details"), &license::DETAILS, license::details)
         .signed(post("/api/v1/create-license-keys").body_max(LARGE_BODY_MAX), &license_keys::CREATE, license_keys::create)
@@ -50,6 +58,8 @@ pub fn routes() -> Routes {
         .signed(post("/api/v1/update-product-meta"), &product_meta::UPDATE, product_meta::update)
         .signed(post("/api/v1/delete-product-meta"), &product_meta::DELETE, product_meta::delete)
         .signed(get("/api/v1/get-all-products"), &lists::PRODUCTS, lists::products)
+        .signed(get("/api/v1/get-all-generators"), &generators::LIST, generators::list)
+        .signed(post("/api/v1/generate"), &generators::GENERATE, generators::generate)
         .signed(get("/api/v1/get-license-keys"), &lists::LICENSE_KEYS, lists::license_keys)
         .signed(get("/api/v1/get-available-license-keys-count"), &lists::AVAILABLE_COUNT, lists::available_count)
         .signed(get("/api/v1/get-product"), &product_info::PRODUCT, product_info::product)
@@ -57,6 +67,14 @@ pub fn routes() -> Routes {
         .signed(get("/api/v1/get-product-meta"), &product_info::META, product_info::meta)
         .signed(post("/api/v1/send-telemetry-data"), &telemetry::SEND, telemetry::send)
         .signed(get("/api/v1/get-telemetry-data"), &telemetry::LIST, telemetry::list)
+        .signed(get("/api/v1/get-all-contracts"), &contracts::LIST, contracts::list)
+        .signed(post("/api/v1/create-contract"), &contracts::CREATE, contracts::create)
+        .signed(post("/api/v1/update-contract"), &contracts::UPDATE, contracts::update)
+        .signed(post("/api/v1/delete-contract"), &contracts::DELETE, contracts::delete)
+        .signed(get("/api/v1/contracts/get-info").for_contracts(), &contract_api::INFO, contract_api::info)
+        .signed(post("/api/v1/contracts/generate").for_contracts(), &contract_api::GENERATE, contract_api::generate)
+        .signed(post("/api/v1/contracts/destroy").for_contracts(), &contract_api::DESTROY, contract_api::destroy)
+        .signed(post("/api/v1/contracts/destroy-all").for_contracts(), &contract_api::DESTROY_ALL, contract_api::destroy_all)
         .public(get("/.well-known/jwks.json"), &jwks::DOC, jwks::show)
         .signed(post("/api/v1/access-downloadables"), &download::ACCESS, download::access)
         .file(

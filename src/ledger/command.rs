@@ -6,8 +6,12 @@ use std::net::IpAddr;
 use keyledger_events::{
     Timestamp,
     api_key::ApiKeyError,
+    assignment_job::AssignmentResult,
     block::{BlockError, BlockKind},
     download_token::DownloadTokenError,
+    contract::{ContractError, ContractFields},
+    delivery::{DeliveryCommand, DeliveryError},
+    generator::{GeneratorError, GeneratorFields, UpdateGenerator},
     key_pair::KeyPairError,
     license::{AccessRefusal, LicenseError, Status},
     product::{ProductError, ProductFields, UpdateProduct},
@@ -19,6 +23,9 @@ use keyledger_events::{
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+/// Licenses that one command may make, assign or delete: so many are written durably in half a second.
+pub const LICENSES_MAX: usize = 10_000;
+
 /// Who asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Actor {
@@ -26,6 +33,8 @@ pub enum Actor {
     ApiKey(i64),
     /// Whoever has a license's key, by the license's number.
     License(i64),
+    /// A contract, by number: whoever shows its key.
+    Contract(i64),
     /// Someone at the command line.
     Operator,
     /// The server itself.
@@ -104,6 +113,28 @@ pub struct NewKeyPair {
     pub public_key: String,
     /// PKCS#8, sealed by the master key.
     pub sealed_private_key: Vec<u8>,
+}
+
+/// Keys made before the command is queued: by which generator, as it was then, and more than are wanted where some may be in
+/// use already.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Supply {
+    pub generator: i64,
+    /// The last event of the generator that they were made by.
+    pub sequence: i64,
+    pub keys: Vec<LicenseKey>,
+    /// There will be no more: too few of them are a refusal.
+    pub is_last: bool,
+}
+
+/// Licenses to be assigned, those with the lowest numbers first.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Assignment {
+    pub product: i64,
+    pub quantity: i64,
+    /// Whether keys are generated where too few are available.
+    pub generate: bool,
+    pub owner: OwnerInput,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -345,6 +376,103 @@ pub enum Command {
         kind: BlockKind,
         value: String,
     },
+    CreateGenerator {
+        fields: GeneratorFields,
+    },
+    UpdateGenerator {
+        generator: i64,
+        update: UpdateGenerator,
+    },
+    DeleteGenerator {
+        generator: i64,
+    },
+    /// Makes available licenses with generated keys.
+    GenerateLicenses {
+        generator: i64,
+        quantity: i64,
+        supply: Option<Supply>,
+    },
+    CreateContract {
+        fields: ContractFields,
+    },
+    UpdateContract {
+        contract: i64,
+        fields: ContractFields,
+    },
+    DeleteContract {
+        contract: i64,
+    },
+    /// Makes available licenses under a contract, with the first active generator of its product.
+    GenerateForContract {
+        contract: i64,
+        quantity: i64,
+        supply: Option<Supply>,
+    },
+    /// Deletes a license of a contract: of this one, or of whichever it has.
+    DestroyContractLicense {
+        contract: Option<i64>,
+        key: LicenseKey,
+    },
+    /// Deletes the licenses of a contract up to a number, so many at a time.
+    DestroyContractLicenses {
+        contract: i64,
+        up_to: i64,
+    },
+    /// Assigns available licenses; all or none.
+    AssignAvailable {
+        assignment: Assignment,
+        supply: Option<Supply>,
+    },
+    /// Has that done later.
+    QueueAssignment {
+        assignment: Assignment,
+        identifier: Option<String>,
+        webhook_url: Option<String>,
+    },
+    /// Does it, and finishes the job: in one transaction, so once.
+    RunJob {
+        job: i64,
+        /// As the job says.
+        assignment: Assignment,
+        supply: Option<Supply>,
+    },
+    /// Ends an activation from this side, and has those told who want to know.
+    EndActivation {
+        license: i64,
+        activation: i64,
+    },
+    Delivery {
+        delivery: i64,
+        command: DeliveryCommand,
+    },
+}
+
+impl Command {
+    /// How much of a batch it takes: about as many as it has events or look-ups.
+    #[must_use]
+    pub fn weight(&self) -> usize {
+        let of = |quantity: i64, supply: &Option<Supply>| {
+            usize::try_from(quantity).unwrap_or(1).clamp(1, LICENSES_MAX) + supply.as_ref().map_or(0, |supply| supply.keys.len())
+        };
+        match self {
+            Self::CreateLicenses { keys, .. } => keys.len().max(1),
+            Self::GenerateLicenses { quantity, supply, .. } | Self::GenerateForContract { quantity, supply, .. } => of(*quantity, supply),
+            Self::AssignAvailable { assignment, supply } | Self::RunJob { assignment, supply, .. } => of(assignment.quantity, supply),
+            Self::DestroyContractLicenses { .. } => LICENSES_MAX,
+            _ => 1,
+        }
+    }
+
+    /// Gives it generated keys, where it is one that takes some.
+    pub(super) fn supply_with(&mut self, new: Option<Supply>) {
+        match self {
+            Self::GenerateLicenses { supply, .. }
+            | Self::GenerateForContract { supply, .. }
+            | Self::AssignAvailable { supply, .. }
+            | Self::RunJob { supply, .. } => *supply = new,
+            _ => {}
+        }
+    }
 }
 
 /// What a command came to.
@@ -441,6 +569,64 @@ pub enum CommandResult {
     BlockRemoved,
     BlockRefused(BlockError),
     Refused(Refusal),
+    GeneratorCreated {
+        generator: i64,
+    },
+    GeneratorUpdated,
+    GeneratorDeleted,
+    GeneratorRefused(GeneratorError),
+    /// There is no active generator.
+    NoGenerator,
+    /// The generator can't make so many keys that are not in use yet.
+    KeysUsedUp,
+    LicensesGenerated {
+        keys: Vec<String>,
+    },
+    ContractSet {
+        contract: i64,
+        created_at: Timestamp,
+        updated_at: Timestamp,
+        license_keys: i64,
+    },
+    ContractDeleted,
+    ContractRefused(ContractError),
+    ContractLicensesDestroyed {
+        destroyed: i64,
+        /// Licenses above this number were not meant.
+        up_to: i64,
+        /// Whether there are more of them.
+        has_more: bool,
+    },
+    AvailableAssigned {
+        assigned_at: Timestamp,
+        licenses: Vec<AssignedLicense>,
+    },
+    TooFewAvailable {
+        available: i64,
+    },
+    AssignmentQueued {
+        job: i64,
+    },
+    JobFinished(AssignmentResult),
+    /// It was finished before, or there is none.
+    JobNotWaiting,
+    DeliveryStarted {
+        attempt: i64,
+    },
+    DeliveryDone,
+    DeliveryRefused(DeliveryError),
+}
+
+/// What an assignment's answer says of one license. Owner and meta entries are not here: an outcome holds nothing personal.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AssignedLicense {
+    pub number: i64,
+    pub key: String,
+    pub activation_limit: i64,
+    pub validity_days: i64,
+    pub created_at: Timestamp,
+    /// Whether it may have meta entries, or an owner from before.
+    pub has_past: bool,
 }
 
 /// A refusal that was decided before the ledger was asked, in the words of whoever decided it.
@@ -463,6 +649,9 @@ pub enum ExecuteError {
     /// The database went away at the wrong moment and stayed away: whether it is done, a repetition will tell.
     #[error("whether this was done is not known: {0}")]
     Unknown(String),
+    /// The keys it came with don't do: so many are needed, made by this generator as it is now. Nothing was done.
+    #[error("so many keys were taken meanwhile that the command has to be tried again")]
+    Again { generator: i64, wanted: i64 },
     #[error("the event would be larger than an entry may be")]
     TooLarge,
     #[error("internal error: {0}")]

@@ -1,225 +1,40 @@
-//! From command to outcome, on the batch's rows. The rules themselves are in the events crate; here is which rows a
-//! command needs ([`needs`], [`further_needs`]) and which decision it is.
+//! From command to outcome, on the batch's rows: here is which decision a command is. The rules themselves are in the events
+//! crate; which rows a command needs is in [`super::needs`].
+
+mod assignments;
+mod contracts;
+mod deliveries;
+mod generators;
 
 mod products;
 
-mod releases;
+pub(super) mod releases;
 
 use std::collections::HashSet;
 
 use keyledger_events::{
-    Event, SubjectKind,
+    Event,
     api_key::{self, ApiKeyCommand, ApiKeyError},
     block::{self, BlockCommand, BlockKind},
+    contract::ContractCommand,
+    generator::GeneratorCommand,
     key_pair::{self, KeyPairCommand},
     ledger::{self, LedgerCommand},
     license::{self, AtHand, Change, CreateLicense, Done, LicenseCommand, LicenseError, Owner, UpdateLicense},
-    product::{self, ProductCommand},
+    product::ProductCommand,
     values::{Identifier, LicenseKey, MetaKey},
 };
-use keyledger_projections::{
-    ApiKeyRow, BlockRow, KeyPairRow, LicenseRow, ProductRow, RowKey, Table,
-    registry::{COUNTERS, SETTINGS},
-};
+use keyledger_projections::{ApiKeyRow, BlockRow, LicenseRow, ProductRow, Table};
 
 use products::{add_key_pair, add_purchased, change_product, change_settings, create_product, on_product, record_telemetry, retire_key_pair};
 
 use super::{
-    command::{Actor, Command, CommandResult, ExecuteError, LicenseChanges, NewKeyPair, Outcome, OwnerInput, Request},
-    workspace::{Staged, Workspace, internal},
+    command::{Command, CommandResult, ExecuteError, LicenseChanges, NewKeyPair, Outcome, OwnerInput},
+    workspace::{Staged, internal},
 };
-use crate::{
-    store::{ApiKeySecret, KeyPairSecret, Lookups},
-    vault::Vault,
-};
+use crate::store::{ApiKeySecret, KeyPairSecret};
 
 type Executed = Result<Outcome, ExecuteError>;
-
-/// What a request needs to see that its own words name.
-pub(super) fn needs(request: &Request, vault: &Vault, lookups: &mut Lookups) {
-    lookups.rows.push(COUNTERS);
-    if let Some(idempotency) = &request.idempotency {
-        lookups.requests.push(idempotency.id.clone());
-    }
-    match request.origin.actor {
-        Actor::ApiKey(number) => lookups.subjects.push((SubjectKind::Actor, number)),
-        Actor::License(number) => push_license(lookups, number),
-        Actor::Operator | Actor::System => {}
-    }
-    let mut owner = |owner: &OwnerInput| lookups.owners_by_email.extend(owner.email.as_deref().map(|email| vault.email_index(email)));
-    match &request.command {
-        Command::CreateLicenses { keys, product, owner: given, .. } => {
-            owner(given);
-            lookups.licenses.extend(keys.iter().map(|key| key.as_str().to_owned()));
-            push_product(lookups, *product);
-        }
-        Command::Assign { key, owner: given } | Command::AssignAndActivate { key, owner: given, .. } => {
-            owner(given);
-            lookups.licenses.push(key.as_str().to_owned());
-        }
-        Command::UpdateLicense { key, changes } => {
-            if let Some(Some(email)) = &changes.owner_email {
-                lookups.owners_by_email.push(vault.email_index(email));
-            }
-            lookups.licenses.push(key.as_str().to_owned());
-            if let Some(product) = changes.product {
-                push_product(lookups, product);
-            }
-        }
-        Command::Activate { key, .. }
-        | Command::Deactivate { key, .. }
-        | Command::DeleteLicense { key }
-        | Command::BlockLicense { key }
-        | Command::UnblockLicense { key, .. }
-        | Command::CreateLicenseMeta { key, .. }
-        | Command::UpdateLicenseMeta { key, .. }
-        | Command::DeleteLicenseMeta { key, .. }
-        | Command::RecordRefusal { key, .. } => lookups.licenses.push(key.as_str().to_owned()),
-        Command::ReplaceKey { key, new_key } => lookups.licenses.extend([key.as_str().to_owned(), new_key.as_str().to_owned()]),
-        Command::AddPurchased { key, product, owner: given, .. } => {
-            owner(given);
-            lookups.licenses.push(key.as_str().to_owned());
-            push_product(lookups, *product);
-        }
-        Command::UpdateProduct { product, .. }
-        | Command::DeleteProduct { product }
-        | Command::SetProductSwitches { product, .. }
-        | Command::AddKeyPair { product, .. } => push_product(lookups, *product),
-        Command::CreateProduct { fields, .. } => lookups.slugs.extend(product::slugs_for(&fields.name).iter().map(|slug| slug.as_str().to_owned())),
-        Command::ChangeProduct { product, slug, .. } => {
-            push_product(lookups, *product);
-            lookups.slugs.extend(slug.as_ref().map(|slug| slug.as_str().to_owned()));
-        }
-        Command::SetProductSlug { product, slug } => {
-            push_product(lookups, *product);
-            lookups.slugs.push(slug.as_str().to_owned());
-        }
-        Command::UseKeyPair { product, key_pair } => {
-            push_product(lookups, *product);
-            lookups.rows.push(RowKey(Table::KeyPair, *key_pair));
-        }
-        Command::RetireKeyPair { key_pair } => lookups.rows.push(RowKey(Table::KeyPair, *key_pair)),
-        Command::ChangeSettings(_) => lookups.rows.push(SETTINGS),
-        Command::RecordTelemetry(report) => {
-            lookups.licenses.extend(report.license_key.clone());
-            lookups.rows.extend(report.product.map(|product| RowKey(Table::Product, product)));
-            lookups.release_versions.extend(report.product.zip(report.product_version.clone()));
-        }
-        Command::RecordDownload { key, release, .. } => {
-            lookups.licenses.push(key.as_str().to_owned());
-            lookups.rows.push(RowKey(Table::Release, *release));
-        }
-        Command::UploadRelease(..)
-        | Command::UpdateRelease { .. }
-        | Command::PublishRelease { .. }
-        | Command::UnpublishRelease { .. }
-        | Command::WithdrawRelease { .. }
-        | Command::IssueDownloadToken { .. }
-        | Command::ClaimDownloadToken { .. }
-        | Command::RenewDownloadToken { .. }
-        | Command::GiveBackDownloadToken { .. }
-        | Command::UseDownloadToken { .. } => releases::needs(&request.command, lookups),
-        Command::CreateProductMeta { product, meta_key, .. }
-        | Command::UpdateProductMeta { product, meta_key, .. }
-        | Command::DeleteProductMeta { product, meta_key } => {
-            push_product(lookups, *product);
-            lookups.product_meta.extend(meta_key.as_ref().map(|key| (*product, key.as_str().to_owned())));
-        }
-        Command::DisableApiKey { number } => lookups.rows.push(RowKey(Table::ApiKey, *number)),
-        Command::Bootstrap { holder, earlier, .. } => {
-            lookups.rows.extend(holder.iter().chain(earlier).map(|number| RowKey(Table::ApiKey, *number)));
-        }
-        Command::AddBlock { kind, value } | Command::RemoveBlock { kind, value } => lookups.blocks.push((*kind, value.clone())),
-        Command::RemoveBlockEntry { block } => lookups.rows.push(RowKey(Table::Block, *block)),
-        Command::Found { .. } | Command::CreateApiKey { .. } | Command::Refuse { .. } => {}
-    }
-}
-
-fn push_product(lookups: &mut Lookups, product: i64) {
-    lookups.rows.push(RowKey(Table::Product, product));
-    lookups.rows.push(RowKey(Table::LicenseCount, product));
-}
-
-fn push_license(lookups: &mut Lookups, license: i64) {
-    lookups.rows.push(RowKey(Table::License, license));
-    lookups.subjects.push((SubjectKind::License, license));
-}
-
-/// What it needs besides, now that its license is known.
-pub(super) fn further_needs(request: &Request, workspace: &Workspace<'_>, lookups: &mut Lookups) {
-    if let Actor::License(number) = request.origin.actor {
-        let row = workspace.row::<LicenseRow>(Table::License, number);
-        lookups.subjects.extend(row.and_then(|row| row.license.owner).map(|owner| (SubjectKind::Owner, owner)));
-    }
-    let (key, identifier, meta_key) = match &request.command {
-        Command::Activate { key, identifier, .. }
-        | Command::AssignAndActivate { key, identifier, .. }
-        | Command::Deactivate { key, identifier }
-        | Command::RecordDownload { key, identifier, .. } => (key, identifier.as_ref(), None),
-        Command::CreateLicenseMeta { key, meta_key, .. }
-        | Command::UpdateLicenseMeta { key, meta_key, .. }
-        | Command::DeleteLicenseMeta { key, meta_key, .. } => (key, None, meta_key.as_ref()),
-        Command::Assign { key, .. }
-        | Command::UpdateLicense { key, .. }
-        | Command::DeleteLicense { key }
-        | Command::BlockLicense { key }
-        | Command::UnblockLicense { key, .. }
-        | Command::ReplaceKey { key, .. }
-        | Command::RecordRefusal { key, .. } => (key, None, None),
-        Command::RecordTelemetry(report) => {
-            let license = report.license_key.as_deref().and_then(|key| workspace.license(key)).map(|row| &row.license);
-            lookups.subjects.extend(license.map(|license| (SubjectKind::License, license.number)));
-            lookups.subjects.extend(license.and_then(|license| license.owner).map(|owner| (SubjectKind::Owner, owner)));
-            return;
-        }
-        // Whose it is decides whether it is the one that signs.
-        Command::RetireKeyPair { key_pair } => {
-            let product = workspace.row::<KeyPairRow>(Table::KeyPair, *key_pair).and_then(|row| row.key_pair.product);
-            product.into_iter().for_each(|product| push_product(lookups, product));
-            return;
-        }
-        Command::CreateLicenses { .. }
-        | Command::CreateProduct { .. }
-        | Command::UpdateProduct { .. }
-        | Command::DeleteProduct { .. }
-        | Command::CreateProductMeta { .. }
-        | Command::UpdateProductMeta { .. }
-        | Command::DeleteProductMeta { .. }
-        | Command::ChangeProduct { .. }
-        | Command::SetProductSlug { .. }
-        | Command::SetProductSwitches { .. }
-        | Command::AddKeyPair { .. }
-        | Command::UseKeyPair { .. }
-        | Command::ChangeSettings(_)
-        | Command::AddPurchased { .. }
-        | Command::Found { .. }
-        | Command::CreateApiKey { .. }
-        | Command::DisableApiKey { .. }
-        | Command::Bootstrap { .. }
-        | Command::AddBlock { .. }
-        | Command::RemoveBlock { .. }
-        | Command::RemoveBlockEntry { .. }
-        | Command::Refuse { .. } => return,
-        Command::UploadRelease(..)
-        | Command::UpdateRelease { .. }
-        | Command::PublishRelease { .. }
-        | Command::UnpublishRelease { .. }
-        | Command::WithdrawRelease { .. }
-        | Command::IssueDownloadToken { .. }
-        | Command::ClaimDownloadToken { .. }
-        | Command::RenewDownloadToken { .. }
-        | Command::GiveBackDownloadToken { .. }
-        | Command::UseDownloadToken { .. } => return releases::further_needs(&request.command, workspace, lookups),
-    };
-    let Some(row) = workspace.license(key.as_str()) else { return };
-    let license = &row.license;
-    push_product(lookups, license.product);
-    lookups.activations.extend(identifier.map(|text| (license.number, text.as_str().to_owned())));
-    lookups.license_meta.extend(meta_key.map(|key| (license.number, key.as_str().to_owned())));
-    // Whichever of the two a command before it in the batch leaves the license with.
-    lookups.subjects.push((SubjectKind::License, license.number));
-    lookups.subjects.extend(license.owner.map(|owner| (SubjectKind::Owner, owner)));
-}
 
 /// Decides a command and stages its effects.
 pub(super) fn execute(staged: &mut Staged<'_, '_>, command: &Command) -> Executed {
@@ -227,7 +42,7 @@ pub(super) fn execute(staged: &mut Staged<'_, '_>, command: &Command) -> Execute
         Command::CreateLicenses { .. } => create_licenses(staged, command),
         Command::Assign { key, owner } => {
             let owner = resolve_owner(staged, owner);
-            on_license(staged, key, None, None, &LicenseCommand::Assign { owner })
+            on_license(staged, key, None, None, &LicenseCommand::Assign { owner, job: None })
         }
         Command::Activate { key, identifier, post_url } => {
             let command = LicenseCommand::Activate { identifier: identifier.clone(), post_url: post_url.clone() };
@@ -235,7 +50,7 @@ pub(super) fn execute(staged: &mut Staged<'_, '_>, command: &Command) -> Execute
         }
         Command::AssignAndActivate { key, owner, identifier, post_url } => {
             let owner = resolve_owner(staged, owner);
-            let assigned = on_license(staged, key, None, None, &LicenseCommand::Assign { owner })?;
+            let assigned = on_license(staged, key, None, None, &LicenseCommand::Assign { owner, job: None })?;
             if assigned.result != CommandResult::Assigned {
                 return Ok(assigned);
             }
@@ -328,6 +143,23 @@ pub(super) fn execute(staged: &mut Staged<'_, '_>, command: &Command) -> Execute
         Command::AddBlock { kind, value } => on_block(staged, *kind, value, &BlockCommand::Add { kind: *kind, value: value.clone() }),
         Command::RemoveBlock { kind, value } => on_block(staged, *kind, value, &BlockCommand::Remove),
         Command::RemoveBlockEntry { block } => on_block_entry(staged, Some(*block), &BlockCommand::Remove),
+        Command::CreateGenerator { fields } => generators::create(staged, fields),
+        Command::UpdateGenerator { generator, update } => generators::on_generator(staged, *generator, &GeneratorCommand::Update(update.clone())),
+        Command::DeleteGenerator { generator } => generators::on_generator(staged, *generator, &GeneratorCommand::Delete),
+        Command::GenerateLicenses { generator, quantity, supply } => generators::generate(staged, *generator, *quantity, supply.as_ref()),
+        Command::CreateContract { fields } => contracts::create(staged, fields),
+        Command::UpdateContract { contract, fields } => contracts::on_contract(staged, *contract, &ContractCommand::Update(fields.clone())),
+        Command::DeleteContract { contract } => contracts::on_contract(staged, *contract, &ContractCommand::Delete),
+        Command::GenerateForContract { contract, quantity, supply } => contracts::generate(staged, *contract, *quantity, supply.as_ref()),
+        Command::DestroyContractLicense { contract, key } => contracts::destroy(staged, *contract, key),
+        Command::DestroyContractLicenses { contract, up_to } => contracts::destroy_all(staged, *contract, *up_to),
+        Command::AssignAvailable { assignment, supply } => assignments::assign_available(staged, assignment, supply.as_ref()),
+        Command::QueueAssignment { assignment, identifier, webhook_url } => {
+            assignments::queue(staged, assignment, identifier.as_ref(), webhook_url.as_ref())
+        }
+        Command::RunJob { job, assignment, supply } => assignments::run(staged, *job, assignment, supply.as_ref()),
+        Command::EndActivation { license, activation } => deliveries::end_activation(staged, *license, *activation),
+        Command::Delivery { delivery, command } => deliveries::on_delivery(staged, *delivery, command),
         Command::Refuse { refusal, key_pair } => outcome(staged, CommandResult::Refused(refusal.clone()), *key_pair),
     }
 }
@@ -426,6 +258,8 @@ fn create_licenses(staged: &mut Staged<'_, '_>, command: &Command) -> Executed {
             status: *status,
             assigned_at: *assigned_at,
             owner: owner.clone(),
+            contract: None,
+            job: None,
         };
         for event in license::decide(AtHand::default(), &LicenseCommand::Create(create), &staged.context()).events {
             staged.append(Event::License(event))?;

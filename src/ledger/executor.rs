@@ -1,6 +1,7 @@
 //! The serial executor: it takes the commands that wait, decides them one after another under the head lock, and writes
 //! them as one transaction. While a commit is on its way the next batch fills.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -11,8 +12,9 @@ use metrics::{Counter, Histogram};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{
-    command::{Command, CommandResult, ExecuteError, Outcome, Request},
-    decide::{execute, further_needs, needs},
+    command::{CommandResult, ExecuteError, Outcome, Request},
+    decide::execute,
+    needs::{disturbs, further_needs, needs},
     workspace::Workspace,
 };
 use crate::{
@@ -54,10 +56,7 @@ pub(super) struct Job {
 
 impl Job {
     pub(super) fn new(request: Request, reply: Option<Reply>) -> Self {
-        let weight = match &request.command {
-            Command::CreateLicenses { keys, .. } => keys.len().max(1),
-            _ => 1,
-        };
+        let weight = request.command.weight();
         Self { request, reply, weight }
     }
 }
@@ -178,6 +177,9 @@ impl Executor {
         for request in requests {
             needs(request, &self.vault, &mut lookups);
         }
+        // What others of the batch may take before has to be there once more.
+        let disturbed: i64 = requests.iter().map(|request| disturbs(&request.command)).sum();
+        add_up(&mut lookups.available, disturbed);
         dedup(&mut lookups);
         let (mut transaction, head, found) = self.store.begin(&lookups).await.map_err(unavailable)?;
         if head.next_position > 0 && compare_versions(&head.projections) != Versions::Same {
@@ -286,6 +288,15 @@ fn unavailable(error: StoreError) -> ExecuteError {
     }
 }
 
+/// One entry for each product, with what all commands of the batch together may take.
+fn add_up(available: &mut Vec<(i64, i64)>, disturbed: i64) {
+    let mut sums = BTreeMap::<i64, i64>::new();
+    for (product, count) in available.drain(..) {
+        *sums.entry(product).or_insert(disturbed) += count;
+    }
+    available.extend(sums);
+}
+
 fn dedup(lookups: &mut Lookups) {
     fn unique<T: Ord>(values: &mut Vec<T>) {
         values.sort_unstable();
@@ -301,6 +312,9 @@ fn dedup(lookups: &mut Lookups) {
     unique(&mut lookups.release_versions);
     unique(&mut lookups.owners_by_email);
     unique(&mut lookups.requests);
+    unique(&mut lookups.generators);
+    unique(&mut lookups.contracts);
+    unique(&mut lookups.contract_licenses);
     lookups.subjects.sort_unstable_by_key(|(kind, number)| (kind.as_str(), *number));
     lookups.subjects.dedup();
     lookups.blocks.sort_unstable_by(|a, b| (a.0.as_str(), &a.1).cmp(&(b.0.as_str(), &b.1)));
@@ -319,7 +333,9 @@ fn execute_one(workspace: &mut Workspace<'_>, request: &Request, decided_at: Tim
     let request_hash = request.idempotency.as_ref().map(|idempotency| idempotency.id.as_slice());
     let mut staged = workspace.stage(&request.origin, request_hash, decided_at)?;
     let outcome = execute(&mut staged, &request.command).inspect_err(|error| {
-        tracing::error!(%error, "a command failed");
+        if !matches!(error, ExecuteError::Again { .. }) {
+            tracing::error!(%error, "a command failed");
+        }
     })?;
     staged.finish();
     debug_assert!(outcome.events > 0 || !matches!(outcome.result, CommandResult::Activated), "an activation has an event");

@@ -6,10 +6,12 @@ mod command;
 mod decide;
 mod executor;
 mod listing;
+mod needs;
 mod open;
 mod reads;
 mod release_reads;
 pub mod replay;
+mod supply;
 mod telemetry;
 pub mod tree;
 mod workspace;
@@ -33,6 +35,7 @@ pub use executor::{QUEUE_COMMANDS_MAX, QUEUE_WEIGHT_MAX};
 pub use open::{OpenError, Options, open_vault};
 pub use reads::{LicenseFilter, LicenseUse, LicenseView};
 pub use release_reads::DomainView;
+pub use reads::{Backlog, ContractView, LicenseFilter, LicenseUse, LicenseView};
 pub use telemetry::TelemetryFilter;
 
 use crate::{clock::Clock, store::Store, vault::Vault};
@@ -159,6 +162,7 @@ fn metadata(origin: &Origin, request_hash: Option<&[u8]>, decided_at: Timestamp)
     let (actor, source) = match origin.actor {
         Actor::ApiKey(number) => (format!("api_key:{number}"), "api"),
         Actor::License(number) => (format!("license:{number}"), "license_service"),
+        Actor::Contract(number) => (format!("contract:{number}"), "api"),
         Actor::Operator => ("operator".to_owned(), "command_line"),
         Actor::System => ("system".to_owned(), "server"),
     };

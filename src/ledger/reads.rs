@@ -1,5 +1,8 @@
 //! The reads that answers are made of. Each is one or two statements on indexes, the same SQL for both backends.
 
+mod background;
+mod supply;
+
 use std::sync::{Arc, LazyLock};
 
 use keyledger_events::{
@@ -10,6 +13,9 @@ use keyledger_events::{
 use keyledger_projections::{
     ActivationRow, LicenseCountRow, LicenseMetaRow, LicenseRow, ProductMetaRow, ProductRow, ReadError, Table, Value, Values,
 };
+
+pub use background::Backlog;
+pub use supply::ContractView;
 
 use super::Ledger;
 use crate::store::StoreError;

@@ -1,12 +1,16 @@
 //! One batch in memory: the rows loaded under the head lock, and what the batch's commands add, each seeing the effects
 //! of those before it. A command works on a [`Staged`] copy, so one that is refused or fails leaves no trace.
 
+mod finds;
+
 use std::collections::{BTreeSet, HashMap};
 
 use keyledger_events::{
     Context, Event, Leaf, Numbers, Personal, PersonalData, Recorded, SubjectKind, Timestamp,
+    assignment_job::AssignmentJobEvent,
     block::BlockKind,
     envelope::{LEAF_BYTES_MAX, canonical_json},
+    license::Status,
 };
 use keyledger_projections::{CountersRow, LicenseRow, ProductRow, ReleaseRow, Row, RowKey, Table, fold, registry::COUNTERS, touches};
 use uuid::Uuid;
@@ -47,6 +51,12 @@ pub(super) struct Workspace<'v> {
     slugs: HashMap<String, i64>,
     releases: HashMap<(i64, i64), i64>,
     releases_by_text: HashMap<(i64, String), BTreeSet<i64>>,
+    /// Numbers of licenses by product that were available at some time in the batch, and by contract; of generators by product.
+    /// What they are now their rows say.
+    available: HashMap<i64, BTreeSet<i64>>,
+    contract_licenses: HashMap<i64, BTreeSet<i64>>,
+    generators: HashMap<i64, BTreeSet<i64>>,
+    contracts_by_key: HashMap<String, i64>,
     subjects: HashMap<(SubjectKind, i64), SubjectKey>,
     owners_by_email: HashMap<Vec<u8>, i64>,
     requests: HashMap<Vec<u8>, StoredRequest>,
@@ -78,6 +88,10 @@ impl<'v> Workspace<'v> {
             slugs: HashMap::new(),
             releases: HashMap::new(),
             releases_by_text: HashMap::new(),
+            available: HashMap::new(),
+            contract_licenses: HashMap::new(),
+            generators: HashMap::new(),
+            contracts_by_key: HashMap::new(),
             subjects: HashMap::new(),
             owners_by_email: HashMap::new(),
             requests: HashMap::new(),
@@ -123,7 +137,14 @@ impl<'v> Workspace<'v> {
                 }
             }
             Row::License(row) => {
-                self.licenses_by_key.insert(row.license.key.clone(), row.license.number);
+                let license = &row.license;
+                self.licenses_by_key.insert(license.key.clone(), license.number);
+                if license.status == Status::Available {
+                    self.available.entry(license.product).or_default().insert(license.number);
+                }
+                if let Some(contract) = license.contract {
+                    self.contract_licenses.entry(contract).or_default().insert(license.number);
+                }
             }
             Row::Activation(row) => {
                 if let Some(identifier) = &row.activation.identifier {
@@ -155,6 +176,11 @@ impl<'v> Workspace<'v> {
                 } else if self.releases.get(&version) == Some(&row.release.number) {
                     self.releases.remove(&version);
                 }
+            Row::Generator(row) => {
+                self.generators.entry(row.generator.fields.product).or_default().insert(row.generator.number);
+            }
+            Row::Contract(row) => {
+                self.contracts_by_key.insert(row.contract.fields.key.clone(), row.contract.number);
             }
             Row::Counters(_)
             | Row::KeyPair(_)
@@ -163,6 +189,12 @@ impl<'v> Workspace<'v> {
             | Row::Settings(_)
             | Row::Telemetry(_)
             | Row::DownloadToken(_) => {}
+            | Row::Settings(_)
+            | Row::Telemetry(_)
+            | Row::LicenseCount(_)
+            | Row::ContractCount(_)
+            | Row::AssignmentJob(_)
+            | Row::Delivery(_) => {}
         }
     }
 
@@ -435,6 +467,7 @@ impl Staged<'_, '_> {
             Actor::ApiKey(number) => Some((SubjectKind::Actor, number)),
             Actor::License(number) => Some(self.subject_of_license(number)),
             Actor::Operator | Actor::System => None,
+            Actor::Contract(_) | Actor::Operator | Actor::System => None,
         };
         match event {
             Event::License(event) => {
@@ -448,6 +481,9 @@ impl Staged<'_, '_> {
                 None => actor,
             },
             Event::Block(_)
+            Event::AssignmentJob(AssignmentJobEvent::AssignmentJobQueued(event)) => event.owner.map(|owner| (SubjectKind::Owner, owner)).or(actor),
+            Event::AssignmentJob(_)
+            | Event::Block(_)
             | Event::Product(_)
             | Event::ApiKey(_)
             | Event::KeyPair(_)
@@ -455,6 +491,9 @@ impl Staged<'_, '_> {
             | Event::Settings(_)
             | Event::Release(_)
             | Event::DownloadToken(_) => actor,
+            | Event::Generator(_)
+            | Event::Contract(_)
+            | Event::Delivery(_) => actor,
         }
     }
 
@@ -565,6 +604,10 @@ fn is_new(key: RowKey, drawn_from: &Numbers) -> bool {
         Table::Telemetry => drawn_from.telemetry,
         Table::Release => drawn_from.release,
         Table::DownloadToken => drawn_from.download_token,
+        Table::Generator => drawn_from.generator,
+        Table::Contract | Table::ContractCount => drawn_from.contract,
+        Table::AssignmentJob => drawn_from.assignment_job,
+        Table::Delivery => drawn_from.delivery,
     };
     key.1 >= first_new
 }

@@ -103,7 +103,18 @@ pub struct Lookups {
     pub subjects: Vec<(SubjectKind, i64)>,
     pub owners_by_email: Vec<Vec<u8>>,
     pub requests: Vec<Vec<u8>>,
+    /// Product number, and how many of its available licenses, in ascending number.
+    pub available: Vec<(i64, i64)>,
+    /// Products whose active generators are wanted, the first [`GENERATORS_MAX`] of each.
+    pub generators: Vec<i64>,
+    /// Contracts that are not deleted, by key.
+    pub contracts: Vec<String>,
+    /// Contract number, and how many of its licenses, in ascending number.
+    pub contract_licenses: Vec<(i64, i64)>,
 }
+
+/// Active generators of one product that a batch looks at: the first is used, and a batch hardly changes more than a few.
+pub const GENERATORS_MAX: i64 = 16;
 
 impl Lookups {
     #[must_use]

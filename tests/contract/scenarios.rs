@@ -6,7 +6,7 @@
 use crate::examples::Example;
 use crate::support::releases::Upload;
 use crate::support::world::{fresh_key, merged, new_license_fields};
-use crate::support::{Answer, ApiKey, Client, Fields, GLOBAL, Json, Ledger, PRODUCT, Server, eventually, fields, is_get};
+use crate::support::{Answer, ApiKey, Client, Fields, GLOBAL, Json, Ledger, PRODUCT, Place, Server, eventually, fields, is_get};
 
 /// An address that this test blocks; it comes in as `X-Forwarded-For` from the trusted test client.
 const BLOCKED_IP: &str = "203.0.113.66";
@@ -20,6 +20,7 @@ pub struct World {
     sender: Client,
     /// Makes the state.
     vendor: Client,
+    place: Place,
     product: i64,
     key_for_wrong_ip: String,
     key_disabled: String,
@@ -45,6 +46,7 @@ impl World {
         let blocked = vendor.with_header("x-forwarded-for", BLOCKED_IP);
         eventually("the block is known", || async { (blocked.verify("x", "y").await.code() == 150).then_some(()) }).await;
         let world = World {
+            place: ledger.place.clone(),
             product,
             key_for_wrong_ip: ledger.create_api_key(&["--capability", "*", "--allow-ip", "192.0.2.0/24"]).await,
             key_disabled: disabled_key(ledger).await,
@@ -65,6 +67,24 @@ impl World {
         let deleted = self.vendor.form("delete-license-key", fields!(license_key: key)).await;
         assert!(matches!(deleted.code(), 850 | 851), "{}", deleted.response);
         self.vendor.new_licenses(self.product, &[key.to_string()], changes).await;
+    }
+
+    /// A contract like the recorded ones; returns its number.
+    async fn contract(&self, key: &str) -> i64 {
+        let contract = fields!(
+            contract_key: key, contract_name: "Test Contract", contract_information: "Test information", product_id: self.product,
+            license_keys_quantity: 65, status: "active", can_get_info: 1, can_generate: 1, can_destroy: 1, can_destroy_all: 1,
+        );
+        let made = self.vendor.form("create-contract", contract).await;
+        made.expect(841, GLOBAL).response.at("contract").at("id").integer()
+    }
+
+    /// Deletes the contract of this key, if there is one.
+    async fn no_contract(&self, key: &str) {
+        let all = self.vendor.get("get-all-contracts", fields!()).await;
+        for row in all.response.at("contracts").items().iter().filter(|row| row.at("contract_key").text() == key) {
+            self.vendor.form("delete-contract", fields!(contract_id: row.at("id").integer())).await.expect(843, GLOBAL);
+        }
     }
 
     async fn license_meta(&self, license: &str, name: &str, value: &str) {
@@ -115,6 +135,45 @@ pub async fn send(world: &World, example: &Example) -> Answer {
         ("assign-license-key", "Invalid or already assigned license key") => world.license(&license, assigned()).await,
         ("assign-license-key", "License key assigned") | ("assign-and-activate-license-key", "License key activated") => {
             world.license(&license, fields!(status: "available")).await;
+        }
+
+        ("random-assign-license-keys", "License keys generated") => {
+            let product = world.vendor.new_product().await;
+            world.place.new_generator(product, &["--validity", "365"]).await;
+            request = at_product(product);
+        }
+        ("random-assign-license-keys", "Product not found") | ("get-all-contracts", "Product doesn't exist") => request = at_product(NO_PRODUCT),
+        ("random-assign-license-keys", "Generator not found") => request = at_product(world.vendor.new_product().await),
+        ("random-assign-license-keys", "Insufficient license keys") => {
+            let product = world.vendor.new_product().await;
+            let keys: Vec<String> = (0..5).map(|_| fresh_key()).collect();
+            world.vendor.new_licenses(product, &keys, fields!(status: "available")).await;
+            request = at_product(product);
+        }
+        ("random-assign-license-keys-queued", "Request Queued") => request = at_product(world.product),
+        ("get-all-generators", "All generators") => return only_the_recorded_generators(world, example, request).await,
+        ("generate", "Generate") => {
+            let generator = world.place.new_generator(world.product, &[]).await;
+            request = merged(request, fields!(generator_id: generator));
+        }
+        ("create-contract", "Contract created") => {
+            world.no_contract(&value(&request, "contract_key")).await;
+            request = at_product(world.product);
+        }
+        ("create-contract" | "update-contract", "Incorrect data found") | ("delete-contract", "Contract not found") => {}
+        ("update-contract", "Contract updated") => {
+            let contract = world.contract("to be changed").await;
+            request = merged(at_product(world.product), fields!(contract_id: contract));
+        }
+        ("delete-contract", "Contract deleted") => {
+            let contract = world.contract("to be deleted").await;
+            request = merged(request, fields!(contract_id: contract));
+        }
+        ("get-all-contracts", "All contracts") => {
+            for row in world.vendor.get("get-all-contracts", fields!()).await.response.at("contracts").items() {
+                world.no_contract(row.at("contract_key").text()).await;
+            }
+            world.contract(example.response.at("contracts").items()[0].at("contract_key").text()).await;
         }
 
         ("deactivate", "License key deactivated") => {
@@ -240,6 +299,28 @@ async fn only_the_recorded_products(world: &World, example: &Example, request: F
             let rows = products.items().iter();
             *products = Json::List(rows.filter(|row| numbers.contains(&row.at("id").integer())).cloned().collect());
             assert_eq!(products.items().len(), numbers.len(), "each product is listed once");
+        }
+    }
+    answer
+}
+
+/// Makes generators like the recorded ones and leaves only their rows in the answer.
+async fn only_the_recorded_generators(world: &World, example: &Example, request: Fields) -> Answer {
+    let mut numbers = Vec::new();
+    for row in example.response.at("products").items() {
+        let text = |name: &str| row.at(name).text().to_string();
+        let (validity, active) = (row.at("validity").integer().to_string(), (row.at("status").integer() == 1).to_string());
+        let (method, charset, function) = (text("method"), text("charset"), text("function_name"));
+        let args = ["--method", &method, "--charset", &charset, "--function-name", &function, "--validity", &validity, "--active", &active];
+        numbers.push(world.place.new_generator(world.product, &args).await);
+    }
+    let mut answer = world.sender.call(&example.route, request).await;
+    answer.expect(820, GLOBAL);
+    if let Json::Object(members) = &mut answer.response {
+        for (_, generators) in members.iter_mut().filter(|(name, _)| name == "products") {
+            let rows = generators.items().iter();
+            *generators = Json::List(rows.filter(|row| numbers.contains(&row.at("id").integer())).cloned().collect());
+            assert_eq!(generators.items().len(), numbers.len(), "each generator is listed once");
         }
     }
     answer

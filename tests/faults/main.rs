@@ -6,8 +6,10 @@
 mod support;
 
 mod activation_race;
+mod assign_race;
 mod commit_cut;
 mod cross_stream;
+mod kill_job;
 mod kill_postgres;
 mod kill_server;
 mod load;

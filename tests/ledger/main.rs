@@ -3,6 +3,29 @@
 
 #![expect(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
 
+macro_rules! both_backends {
+    ($($name:ident),+ $(,)?) => {
+        mod sqlite {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() {
+                super::$name(super::Backend::Sqlite).await;
+            })+
+        }
+
+        mod postgres {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() {
+                super::$name(super::Backend::Postgres).await;
+            })+
+        }
+    };
+}
+
+mod deliveries;
+#[path = "../support/poll.rs"]
+mod poll;
+#[path = "../support/receiver.rs"]
+mod receiver;
 #[path = "../model/store.rs"]
 mod store;
 
@@ -65,6 +88,10 @@ impl Fixture {
         fixture
     }
 
+    async fn verify(&self) {
+        replay::verify(self.ledger.store(), self.ledger.vault(), &mut |_, _| {}).await.unwrap();
+    }
+
     async fn license_events(&self) -> Vec<LicenseEvent> {
         let head = self.ledger.store().head().await.unwrap();
         let events = replay::recorded(self.ledger.store(), self.ledger.vault(), 0, head.next_position).await.unwrap();
@@ -96,24 +123,6 @@ fn create(keys: &[&str], limit: i64) -> Command {
 
 fn activate(identifier: &str) -> Command {
     Command::Activate { key: key("KEY-1"), identifier: Some(Identifier::parse(identifier).unwrap()), post_url: None }
-}
-
-macro_rules! both_backends {
-    ($($name:ident),+ $(,)?) => {
-        mod sqlite {
-            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn $name() {
-                super::$name(super::Backend::Sqlite).await;
-            })+
-        }
-
-        mod postgres {
-            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn $name() {
-                super::$name(super::Backend::Postgres).await;
-            })+
-        }
-    };
 }
 
 mod key_pairs;

@@ -20,6 +20,7 @@ on_both_backends!(
     a_refused_batch_leaves_no_trace,
     rows_of_every_table_come_back,
     rows_are_found_by_what_else_identifies_them,
+    the_first_of_a_product_and_of_a_contract_are_found,
     deleted_licenses_free_their_key,
     subjects_are_found,
     requests_are_found_replaced_and_expire,
@@ -156,6 +157,58 @@ async fn rows_are_found_by_what_else_identifies_them(place: &Place) {
     assert_eq!(found(store.as_ref(), &lookups).await, expected);
     assert!(Lookups::default().is_empty());
     assert_eq!(found(store.as_ref(), &Lookups::default()).await, []);
+}
+
+async fn the_first_of_a_product_and_of_a_contract_are_found(place: &Place) {
+    let store = place.founded().await;
+    let license = |number: i64, product: i64, contract: Option<i64>, status: &'static str, deleted: bool| {
+        row_with(Table::License, number, move |name| match name {
+            "product" => Some(product.into()),
+            "contract" => Some(contract.into()),
+            "status" => Some(status.into()),
+            "deleted" => Some(deleted.into()),
+            _ => None,
+        })
+    };
+    let generator = |number: i64, active: bool, deleted: bool| {
+        row_with(Table::Generator, number, move |name| match name {
+            "product" => Some(7.into()),
+            "active" => Some(active.into()),
+            "deleted" => Some(deleted.into()),
+            _ => None,
+        })
+    };
+    let contract = |number: i64, deleted: bool| {
+        row_with(Table::Contract, number, move |name| match name {
+            "contract_key" => Some("C".into()),
+            "deleted" => Some(deleted.into()),
+            _ => None,
+        })
+    };
+    let licenses = [
+        license(1, 7, None, "assigned", false),
+        license(2, 7, Some(3), "available", false),
+        license(3, 7, Some(3), "available", true),
+        license(4, 8, Some(3), "available", false),
+        license(5, 7, None, "available", false),
+        license(6, 7, Some(3), "assigned", false),
+        license(7, 7, None, "available", false),
+    ];
+    let generators = [generator(1, false, false), generator(2, true, true), generator(3, true, false), generator(4, true, false)];
+    let contracts = [contract(1, true), contract(2, false)];
+    commit(store.as_ref(), 1, |write| {
+        write.inserts = licenses.iter().chain(&generators).chain(&contracts).cloned().collect();
+    })
+    .await;
+    let available = |wanted: &[(i64, i64)]| Lookups { available: wanted.to_vec(), ..Lookups::default() };
+    assert_eq!(found(store.as_ref(), &available(&[(7, 2)])).await, [licenses[1].clone(), licenses[4].clone()]);
+    assert_eq!(found(store.as_ref(), &available(&[(7, 1), (8, 9), (9, 9)])).await, [licenses[1].clone(), licenses[3].clone()]);
+    let of_contract = Lookups { contract_licenses: vec![(3, 2), (4, 2)], ..Lookups::default() };
+    assert_eq!(found(store.as_ref(), &of_contract).await, [licenses[1].clone(), licenses[3].clone()]);
+    let of_product = Lookups { generators: vec![7, 8], ..Lookups::default() };
+    assert_eq!(found(store.as_ref(), &of_product).await, generators[2..]);
+    let by_key = Lookups { contracts: vec!["C".into(), "D".into()], ..Lookups::default() };
+    assert_eq!(found(store.as_ref(), &by_key).await, contracts[1..]);
 }
 
 async fn deleted_licenses_free_their_key(place: &Place) {

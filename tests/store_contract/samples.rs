@@ -50,7 +50,11 @@ pub fn row_with(table: Table, number: i64, own: impl Fn(&str) -> Option<Value>) 
             ("status", _) if table == Table::License => "available".into(),
             ("status", _) => "active".into(),
             ("source", _) => "internal".into(),
+            ("kind", _) if table == Table::Delivery => "assignment_job".into(),
             ("kind", _) => "ip".into(),
+            ("method", _) => "chunk-system".into(),
+            ("result", _) => "assigned".into(),
+            ("state", _) => "pending".into(),
             (_, ColumnType::Int) => Value::Int(number),
             (_, ColumnType::Bool) => Value::Bool(false),
             (name, ColumnType::Text) => format!("{name}-{number}-é").into(),
@@ -78,9 +82,20 @@ pub fn sparse_row(table: Table, number: i64) -> Row {
         "claimed_until",
         "key_replaced_at",
         "retired_at",
+        "contract",
+        "job",
+        "webhook_url",
+        "result",
+        "available",
+        "finished_at",
+        "activation",
+        "last_status",
+        "last_error",
     ];
     row_with(table, number, |name| {
-        let is_optional = optional.contains(&name)
+        // These are the key of a table, or always there, in others.
+        let is_mandatory = matches!((table, name), (Table::ContractCount, "contract") | (Table::LicenseCount, "available"));
+        let is_optional = !is_mandatory && optional.contains(&name)
             || table == Table::Telemetry && !["number", "id", "sequence", "created_at"].contains(&name) && !is_flag(name)
             || matches!(
                 (table, name),
@@ -88,6 +103,7 @@ pub fn sparse_row(table: Table, number: i64) -> Row {
                     | (Table::Block | Table::LicenseMeta, "value")
                     | (Table::KeyPair, "product")
                     | (Table::ApiKey, "expires_at")
+                    | (Table::Delivery, "license")
             );
         is_optional.then_some(Value::Null)
     })

@@ -91,6 +91,13 @@ impl Place {
         Place { database_url: Some(database_url.to_string()), ..self.clone() }
     }
 
+    /// A generator made on the command line; returns its number.
+    pub async fn new_generator(&self, product: i64, args: &[&str]) -> i64 {
+        let product = product.to_string();
+        let made = self.run(&[&["generator", "create", "--product", &product][..], args].concat()).await.success();
+        made.trim().parse().expect("the new generator's number")
+    }
+
     pub fn sqlite_file(&self) -> PathBuf {
         self.data_dir.join("ledger.db")
     }
@@ -205,6 +212,11 @@ impl Ledger {
         self.run(&args).await.success().trim_end_matches('\n').to_string()
     }
 
+    /// A generator made on the command line; returns its number.
+    pub async fn new_generator(&self, product: i64, args: &[&str]) -> i64 {
+        self.place.new_generator(product, args).await
+    }
+
     /// The number of the API key of that name, as `api-key list` shows it at the start of its line.
     pub async fn api_key_number(&self, name: &str) -> String {
         let list = self.run(&["api-key", "list"]).await.success();
@@ -244,6 +256,11 @@ impl Running {
         let ledger = Ledger::new(backend).await;
         let server = ledger.serve_with(options).await;
         Running { api: server.client(), server, ledger }
+    }
+
+    /// A generator made on the command line, `generator create --product … ARGS…`; returns its number.
+    pub async fn new_generator(&self, product: i64, args: &[&str]) -> i64 {
+        self.ledger.new_generator(product, args).await
     }
 
     /// A caller with a new API key made on the command line; returns when the server has learned of the key.

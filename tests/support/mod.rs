@@ -15,6 +15,7 @@ pub mod ledger;
 pub mod poll;
 pub mod postgres;
 pub mod raw;
+pub mod receiver;
 pub mod releases;
 pub mod routes;
 pub mod server;

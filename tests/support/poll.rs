@@ -1,5 +1,7 @@
 //! Waiting without guessing how long: ask again until it is so, give up after a deadline.
 
+#![allow(dead_code, reason = "each test binary uses its own part of it")]
+
 use std::future::Future;
 use std::time::{Duration, Instant};
 

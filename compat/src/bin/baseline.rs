@@ -187,6 +187,8 @@ fn created(number: usize) -> serde_json::Result<String> {
     let event = LicenseEvent::LicenseCreated(LicenseCreated {
         activation_limit: 0,
         assigned_at: Some(Timestamp(0)),
+        contract: None,
+        job: None,
         key: format!("BASE-{number:016}"),
         license: number as i64,
         owner: None,

@@ -43,6 +43,7 @@ impl Aggregate for LicenseAggregate {
                 }
                 LicenseCommand::Create(_)
                 | LicenseCommand::Assign { .. }
+                | LicenseCommand::EndActivation { .. }
                 | LicenseCommand::Update(_)
                 | LicenseCommand::ReplaceKey { .. }
                 | LicenseCommand::Block
@@ -50,9 +51,13 @@ impl Aggregate for LicenseAggregate {
                 | LicenseCommand::RecordRefusal { .. }
                 | LicenseCommand::Delete => (None, None),
             };
+            let activation = match &command {
+                LicenseCommand::EndActivation { activation } => self.activations.get(activation),
+                _ => identifier.and_then(|text| self.activations.values().find(|row| row.identifier.as_deref() == Some(text.as_str()))),
+            };
             let at_hand = AtHand {
                 license: self.license.as_ref(),
-                activation: identifier.and_then(|text| self.activations.values().find(|row| row.identifier.as_deref() == Some(text.as_str()))),
+                activation,
                 meta: meta_key.and_then(|key| self.meta.values().find(|row| row.key == key.as_str())),
                 product_active: services.product_active,
                 key_taken: services.key_taken,

@@ -31,6 +31,8 @@ pub struct CreateLicense {
     pub status: Status,
     pub assigned_at: Option<Timestamp>,
     pub owner: Owner,
+    pub contract: Option<i64>,
+    pub job: Option<i64>,
 }
 
 /// A part of an update: a parameter that is absent changes nothing.
@@ -63,6 +65,7 @@ pub enum LicenseCommand {
     Create(CreateLicense),
     Assign {
         owner: Owner,
+        job: Option<i64>,
     },
     /// `identifier` is `None` where the request has none: which refusal that is depends on the state.
     Activate {
@@ -71,6 +74,10 @@ pub enum LicenseCommand {
     },
     Deactivate {
         identifier: Option<Identifier>,
+    },
+    /// An operator ends one activation; whatever state the license is in.
+    EndActivation {
+        activation: i64,
     },
     Update(UpdateLicense),
     CreateMeta {

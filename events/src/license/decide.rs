@@ -64,9 +64,10 @@ pub fn decide(at_hand: AtHand<'_>, command: &LicenseCommand, context: &Context) 
     };
     match command {
         LicenseCommand::Create(_) => Decision::refused(LicenseError::Exists),
-        LicenseCommand::Assign { owner } => assign(license, owner, context),
+        LicenseCommand::Assign { owner, job } => assign(license, owner, *job, context),
         LicenseCommand::Activate { identifier, post_url } => activate(license, at_hand, identifier.as_ref(), post_url.as_ref(), context),
         LicenseCommand::Deactivate { identifier } => deactivate(license, at_hand, identifier.as_ref()),
+        LicenseCommand::EndActivation { activation } => end_activation(license, at_hand.activation.filter(|row| row.number == *activation)),
         LicenseCommand::Update(update) => Decision::done(Done::Updated, updated(license, update, context)),
         LicenseCommand::CreateMeta { identifier, key, value } => {
             set_meta(license, at_hand, identifier.as_ref(), key.as_ref(), value.as_ref(), true, context)
@@ -91,7 +92,7 @@ pub fn decide(at_hand: AtHand<'_>, command: &LicenseCommand, context: &Context) 
             with_status(license, status.unwrap_or(before), context)
         }
         LicenseCommand::ReplaceKey { key } => Decision::done(Done::KeyReplaced, vec![key_replaced(license, key, context)]),
-        LicenseCommand::Delete => Decision::done(Done::Deleted, vec![LicenseEvent::LicenseDeleted(status_changed(license))]),
+        LicenseCommand::Delete => Decision::done(Done::Deleted, vec![deleted(license)]),
     }
 }
 
@@ -105,6 +106,8 @@ fn created(create: &CreateLicense, context: &Context) -> LicenseEvent {
     LicenseEvent::LicenseCreated(LicenseCreated {
         activation_limit: create.activation_limit,
         assigned_at,
+        contract: create.contract,
+        job: create.job,
         key: create.key.as_str().to_owned(),
         license: context.next.license,
         owner: create.owner.number,
@@ -115,7 +118,7 @@ fn created(create: &CreateLicense, context: &Context) -> LicenseEvent {
     })
 }
 
-fn assign(license: &License, owner: &Owner, context: &Context) -> Decision {
+fn assign(license: &License, owner: &Owner, job: Option<i64>, context: &Context) -> Decision {
     if license.status != Status::Available {
         return Decision::refused(LicenseError::NotAvailable);
     }
@@ -125,6 +128,7 @@ fn assign(license: &License, owner: &Owner, context: &Context) -> Decision {
         vec![LicenseEvent::LicenseAssigned(LicenseAssigned {
             assigned_at: context.now,
             from: license.status,
+            job,
             license: license.number,
             owner: if with_owner { owner.number } else { license.owner },
             personal: owner_data(owner),
@@ -240,6 +244,20 @@ fn deactivate(license: &License, at_hand: AtHand<'_>, identifier: Option<&Identi
     let Some(activation) = at_hand.activation.filter(|activation| license.is_active(activation)) else {
         return Decision::done(Done::AlreadyInactive, Vec::new());
     };
+    deactivated(license, activation)
+}
+
+fn end_activation(license: &License, activation: Option<&Activation>) -> Decision {
+    let Some(activation) = activation.filter(|activation| activation.license == license.number) else {
+        return Decision::refused(LicenseError::NoActivation);
+    };
+    if !license.is_active(activation) {
+        return Decision::done(Done::AlreadyInactive, Vec::new());
+    }
+    deactivated(license, activation)
+}
+
+fn deactivated(license: &License, activation: &Activation) -> Decision {
     Decision::done(
         Done::Deactivated,
         vec![LicenseEvent::LicenseDeactivated(LicenseDeactivated {
@@ -299,6 +317,16 @@ pub fn downloaded(license: &License, release: i64, identifier: Option<&Identifie
 
 fn status_changed(license: &License) -> StatusChanged {
     StatusChanged { from: license.status, license: license.number, personal: Personal::None, product: license.product }
+}
+
+fn deleted(license: &License) -> LicenseEvent {
+    LicenseEvent::LicenseDeleted(LicenseDeleted {
+        contract: license.contract,
+        from: license.status,
+        license: license.number,
+        personal: Personal::None,
+        product: license.product,
+    })
 }
 
 fn updated(license: &License, update: &UpdateLicense, context: &Context) -> Vec<LicenseEvent> {
@@ -371,6 +399,7 @@ fn updated(license: &License, update: &UpdateLicense, context: &Context) -> Vec<
             // Unblocking is no new start: the time of assignment stays unless another is given.
             assigned_at: assigned_at.or(license.assigned_at).unwrap_or(context.now),
             from: license.status,
+            job: None,
             license: number,
             owner: match &update.owner {
                 Change::Set(owner) => owner.number,

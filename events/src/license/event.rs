@@ -28,12 +28,12 @@ pub enum LicenseEvent {
     LicenseMetaDeleted(LicenseMetaDeleted),
     LicenseKeyReplaced(LicenseKeyReplaced),
     ReleaseDownloaded(ReleaseDownloaded),
-    LicenseDeleted(StatusChanged),
+    LicenseDeleted(LicenseDeleted),
 }
 
 domain_event!(LicenseEvent personal {
-    LicenseCreated "1.0",
-    LicenseAssigned "1.0",
+    LicenseCreated "2.0",
+    LicenseAssigned "2.0",
     LicenseReserved "1.0",
     LicenseBlocked "1.0",
     LicenseMadeAvailable "1.0",
@@ -53,7 +53,7 @@ domain_event!(LicenseEvent personal {
     LicenseMetaDeleted "1.0",
     LicenseKeyReplaced "1.0",
     ReleaseDownloaded "1.0",
-    LicenseDeleted "1.0",
+    LicenseDeleted "2.0",
 });
 
 impl LicenseEvent {
@@ -91,6 +91,10 @@ impl LicenseEvent {
 pub struct LicenseCreated {
     pub activation_limit: i64,
     pub assigned_at: Option<Timestamp>,
+    /// The contract that it was generated under.
+    pub contract: Option<i64>,
+    /// The queued assignment that it was generated for.
+    pub job: Option<i64>,
     pub key: String,
     pub license: i64,
     /// The owner's number; name and address are in `personal`.
@@ -106,6 +110,8 @@ pub struct LicenseCreated {
 pub struct LicenseAssigned {
     pub assigned_at: Timestamp,
     pub from: Status,
+    /// The queued assignment that did it.
+    pub job: Option<i64>,
     pub license: i64,
     /// The owner after this event: the one given, or the one there was.
     pub owner: Option<i64>,
@@ -120,6 +126,17 @@ pub struct LicenseAssigned {
 /// For the events whose only fact is the new status, which their name tells.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StatusChanged {
+    pub from: Status,
+    pub license: i64,
+    #[serde(default, skip_serializing_if = "Personal::is_none")]
+    pub personal: Personal,
+    pub product: i64,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LicenseDeleted {
+    /// The contract whose place it frees.
+    pub contract: Option<i64>,
     pub from: Status,
     pub license: i64,
     #[serde(default, skip_serializing_if = "Personal::is_none")]

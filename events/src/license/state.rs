@@ -66,6 +66,10 @@ pub struct License {
     /// The minute of the last recorded refusals, and which reasons were recorded in it.
     pub refusal_minute: i64,
     pub refusal_reasons: i64,
+    /// The contract that it was generated under.
+    pub contract: Option<i64>,
+    /// The queued assignment that gave it to its present owner.
+    pub job: Option<i64>,
     pub deleted: bool,
 }
 
@@ -110,6 +114,8 @@ impl License {
                 owner: created.owner,
                 owner_name: created.personal.owner_name(),
                 owner_email: created.personal.owner_email(),
+                contract: created.contract,
+                job: created.job,
                 ..Self::default()
             });
         }
@@ -123,6 +129,10 @@ impl License {
             LicenseEvent::LicenseAssigned(event) => {
                 license.status = Status::Assigned;
                 license.assigned_at = Some(event.assigned_at);
+                // Unblocking is no new assignment.
+                if event.from == Status::Available || event.job.is_some() {
+                    license.job = event.job;
+                }
                 license.owner = event.owner;
                 if event.with_owner {
                     license.owner_name = event.personal.owner_name();
@@ -134,6 +144,7 @@ impl License {
             LicenseEvent::LicenseMadeAvailable(_) => {
                 license.status = Status::Available;
                 license.assigned_at = None;
+                license.job = None;
             }
             LicenseEvent::OwnerChanged(event) => {
                 license.owner = event.owner;

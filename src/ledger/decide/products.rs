@@ -40,6 +40,8 @@ pub(super) fn add_purchased(staged: &mut Staged<'_, '_>, key: &LicenseKey, produ
         status: Status::Assigned,
         assigned_at: None,
         owner,
+        contract: None,
+        job: None,
     };
     for event in license::decide(AtHand::default(), &LicenseCommand::Create(create), &staged.context()).events {
         staged.append(Event::License(event))?;

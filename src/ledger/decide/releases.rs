@@ -9,7 +9,8 @@ use keyledger_events::{
 };
 use keyledger_projections::{DownloadTokenRow, LicenseRow, ProductRow, ReleaseRow, RowKey, Table};
 
-use super::{Executed, is_live_product, key_pair_of, on_license, outcome, push_license, push_product};
+use super::{Executed, is_live_product, key_pair_of, on_license, outcome};
+use crate::ledger::needs::{push_license_number, push_product};
 use crate::{
     ledger::{
         command::{Command, CommandResult},
@@ -18,7 +19,7 @@ use crate::{
     store::Lookups,
 };
 
-pub(super) fn needs(command: &Command, lookups: &mut Lookups) {
+pub(in crate::ledger) fn needs(command: &Command, lookups: &mut Lookups) {
     match command {
         Command::UploadRelease(new) => {
             push_product(lookups, new.product);
@@ -29,22 +30,22 @@ pub(super) fn needs(command: &Command, lookups: &mut Lookups) {
         | Command::UnpublishRelease { release }
         | Command::WithdrawRelease { release } => lookups.rows.push(RowKey(Table::Release, *release)),
         Command::IssueDownloadToken { license, release, .. } => {
-            push_license(lookups, *license);
+            push_license_number(lookups, *license);
             lookups.rows.push(RowKey(Table::Release, *release));
         }
         Command::ClaimDownloadToken { token, license, release } | Command::UseDownloadToken { token, license, release, .. } => {
-            push_license(lookups, *license);
+            push_license_number(lookups, *license);
             lookups.rows.extend([RowKey(Table::DownloadToken, *token), RowKey(Table::Release, *release)]);
         }
         Command::RenewDownloadToken { token, license, .. } | Command::GiveBackDownloadToken { token, license, .. } => {
-            push_license(lookups, *license);
+            push_license_number(lookups, *license);
             lookups.rows.push(RowKey(Table::DownloadToken, *token));
         }
         _ => {}
     }
 }
 
-pub(super) fn further_needs(command: &Command, workspace: &Workspace<'_>, lookups: &mut Lookups) {
+pub(in crate::ledger) fn further_needs(command: &Command, workspace: &Workspace<'_>, lookups: &mut Lookups) {
     match command {
         Command::PublishRelease { release, .. } => {
             if let Some(row) = workspace.row::<ReleaseRow>(Table::Release, *release) {

@@ -180,6 +180,20 @@ impl<'a> Asked<'a> {
             let products = column(lookups.releases.iter().map(|(product, _)| Cell::Int(*product)));
             let versions = column(lookups.releases.iter().map(|(_, version)| Cell::Int(*version)));
             ask(Kind::Row(Table::Release), Call { sql: &sql.release, parameters: vec![products, versions] });
+        let counted = [(&sql.available, &lookups.available), (&sql.contract_licenses, &lookups.contract_licenses)];
+        for (sql, wanted) in counted {
+            if !wanted.is_empty() {
+                let (numbers, counts) = (wanted.iter().map(|wanted| Cell::Int(wanted.0)), wanted.iter().map(|wanted| Cell::Int(wanted.1)));
+                ask(Kind::Row(Table::License), Call { sql, parameters: vec![column(numbers), column(counts)] });
+            }
+        }
+        if !lookups.generators.is_empty() {
+            let products = column(lookups.generators.iter().map(|product| Cell::Int(*product)));
+            ask(Kind::Row(Table::Generator), Call { sql: &sql.generators, parameters: vec![products] });
+        }
+        if !lookups.contracts.is_empty() {
+            let keys = column(lookups.contracts.iter().map(|key| Cell::Text(key)));
+            ask(Kind::Row(Table::Contract), Call { sql: &sql.contract_by_key, parameters: vec![keys] });
         }
         if !lookups.subjects.is_empty() {
             let kinds = column(lookups.subjects.iter().map(|(kind, _)| Cell::Text(kind.as_str())));

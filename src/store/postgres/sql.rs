@@ -2,7 +2,7 @@
 
 use keyledger_projections::{ColumnType, Table};
 
-use crate::store::StoreError;
+use crate::store::{GENERATORS_MAX, StoreError};
 
 pub(super) const SUBJECT_COLUMNS: &str = "kind, number, id, sealed_key, email_index";
 pub(super) const HEAD: &str = "SELECT ledger_id, next_position, recorded_at, tree_edge, projections FROM head WHERE id = 1";
@@ -95,6 +95,10 @@ pub(super) struct Sql {
     pub(super) subject_by_id: String,
     pub(super) owner_by_email: String,
     pub(super) request: String,
+    pub(super) available: String,
+    pub(super) generators: String,
+    pub(super) contract_by_key: String,
+    pub(super) contract_licenses: String,
 }
 
 impl Sql {
@@ -119,12 +123,31 @@ impl Sql {
             subject_by_id: format!("SELECT {SUBJECT_COLUMNS} FROM subject WHERE id = ANY($1)"),
             owner_by_email: format!("SELECT {SUBJECT_COLUMNS} FROM subject WHERE email_index = ANY($1)"),
             request: "SELECT id, parameters, outcome, expires_at FROM request WHERE id = ANY($1)".to_owned(),
+            available: first_of_each(Table::License, "product = wanted.a AND status = 'available' AND NOT deleted", "wanted.b"),
+            generators: first_of_each(Table::Generator, "product = wanted.a AND active AND NOT deleted", &GENERATORS_MAX.to_string()),
+            contract_by_key: format!("SELECT {} FROM contract WHERE contract_key = ANY($1) AND NOT deleted", column_names(Table::Contract)),
+            contract_licenses: first_of_each(Table::License, "contract = wanted.a AND NOT deleted", "wanted.b"),
         }
     }
 
     pub(super) fn table(&self, table: Table) -> Result<&TableSql, StoreError> {
         self.tables.get(table as usize).ok_or_else(|| StoreError::Refused(format!("there is no table {}", table.name())))
     }
+}
+
+fn column_names(table: Table) -> String {
+    table.columns().iter().map(|column| column.name).collect::<Vec<_>>().join(", ")
+}
+
+/// For each wanted number, the first so many rows that belong to it.
+fn first_of_each(table: Table, condition: &str, limit: &str) -> String {
+    let columns = column_names(table);
+    let wanted = if limit == "wanted.b" { "unnest($1::bigint[], $2::bigint[]) AS wanted (a, b)" } else { "unnest($1::bigint[]) AS wanted (a)" };
+    format!(
+        "SELECT t.* FROM {wanted} CROSS JOIN LATERAL \
+         (SELECT {columns} FROM {} WHERE {condition} ORDER BY number LIMIT {limit}) t",
+        table.name()
+    )
 }
 
 /// Looks up rows by pairs of values.

@@ -9,7 +9,7 @@ use super::{
     connection::OrStoreError,
     sql::{Parameter, TableSql, lookup},
 };
-use crate::store::{Found, Head, Lookups, StoreError, StoredEvent, StoredRequest, StoredSubject};
+use crate::store::{Found, GENERATORS_MAX, Head, Lookups, StoreError, StoredEvent, StoredRequest, StoredSubject};
 
 const SUBJECT_COLUMNS: &str = "kind, number, id, sealed_key, email_index";
 
@@ -28,6 +28,10 @@ pub(super) struct ReadSql {
     subject: String,
     subject_by_id: String,
     owner_by_email: String,
+    available: String,
+    generators: String,
+    contract_by_key: String,
+    contract_licenses: String,
 }
 
 impl ReadSql {
@@ -46,6 +50,10 @@ impl ReadSql {
             subject: subject("kind = ?1 AND number = ?2"),
             subject_by_id: subject("id = ?1"),
             owner_by_email: subject("email_index = ?1"),
+            available: lookup(Table::License, "product = ?1 AND status = 'available' AND NOT deleted ORDER BY number LIMIT ?2"),
+            generators: lookup(Table::Generator, "product = ?1 AND active AND NOT deleted ORDER BY number LIMIT ?2"),
+            contract_by_key: lookup(Table::Contract, "contract_key = ?1 AND NOT deleted"),
+            contract_licenses: lookup(Table::License, "contract = ?1 AND NOT deleted ORDER BY number LIMIT ?2"),
         }
     }
 
@@ -222,6 +230,17 @@ pub(super) fn load(connection: &Connection, sql: &ReadSql, lookups: &Lookups) ->
     }
     for (product, version) in &lookups.release_versions {
         rows(connection, Table::Release, &sql.release_by_text, &[product, version], into)?;
+    for (product, count) in &lookups.available {
+        rows(connection, Table::License, &sql.available, &[product, count], into)?;
+    }
+    for product in &lookups.generators {
+        rows(connection, Table::Generator, &sql.generators, &[product, &GENERATORS_MAX], into)?;
+    }
+    for key in &lookups.contracts {
+        rows(connection, Table::Contract, &sql.contract_by_key, &[key], into)?;
+    }
+    for (contract, count) in &lookups.contract_licenses {
+        rows(connection, Table::License, &sql.contract_licenses, &[contract, count], into)?;
     }
     for (kind, number) in &lookups.subjects {
         add_subject(connection, &sql.subject, &[&kind.as_str(), number], &mut found.subjects)?;

@@ -52,6 +52,8 @@ fn indexed_columns(table: Table) -> &'static [&'static str] {
     match table {
         Table::License => &["license_key", "product", "status", "owner_email", "deleted"],
         Table::Activation => &["license", "identifier", "domain"],
+        Table::License => &["license_key", "product", "status", "owner_email", "contract", "job", "deleted"],
+        Table::Activation => &["license", "identifier"],
         Table::LicenseMeta => &["license", "meta_key"],
         Table::ProductMeta => &["product", "meta_key"],
         Table::Block => &["kind", "value"],
@@ -61,6 +63,11 @@ fn indexed_columns(table: Table) -> &'static [&'static str] {
         Table::Release => &["product", "numeric_version", "version", "withdrawn"],
         Table::DownloadToken => &["hash"],
         Table::Counters | Table::ApiKey | Table::LicenseCount | Table::Settings => &[],
+        Table::Generator => &["product", "deleted"],
+        Table::Contract => &["contract_key", "deleted"],
+        Table::AssignmentJob => &["result"],
+        Table::Delivery => &["state", "due_at"],
+        Table::Counters | Table::ApiKey | Table::LicenseCount | Table::ContractCount | Table::Settings => &[],
     }
 }
 
