@@ -51,7 +51,7 @@ pub async fn verify(store: &Arc<dyn Store>, vault: &Arc<Vault>, progress: Progre
             last = chunk.events.last().map(|event| event.recorded_at);
             progress(edge.size() as i64, head.next_position);
         }
-        folder.flush().await?;
+        folder.finish().await?;
         if last.is_some_and(|at| at != head.recorded_at) {
             return Err(ReplayError::Difference("the head's time is not that of the last event".to_owned()));
         }

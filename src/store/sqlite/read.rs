@@ -168,6 +168,8 @@ fn subject_kind(text: &str) -> Result<SubjectKind, StoreError> {
 
 pub(super) fn subjects(connection: &Connection, sql: &ReadSql, ids: &[Uuid]) -> Result<Vec<StoredSubject>, StoreError> {
     let mut found = Vec::with_capacity(ids.len());
+    // One transaction for all, unless there is one already: or else each look-up takes and gives back the file's lock.
+    let _transaction = if connection.is_autocommit() { Some(connection.unchecked_transaction().or_store_error()?) } else { None };
     for id in ids {
         add_subject(connection, &sql.subject_by_id, &[id.as_bytes()], &mut found)?;
     }
