@@ -10,9 +10,9 @@ use super::ReplayError;
 use crate::store::{Rebuild, StoreError};
 
 /// Rows kept open: those of the last chunk or two, half a kilobyte each.
-const OPEN_ROWS_MAX: usize = 12_000;
+const OPEN_ROWS_MAX: usize = 6_000;
 /// For rows kept packed: those of a ledger with 100,000 licenses of which each has had ten events fit.
-const PACKED_BYTES_MAX: usize = 100 * 1024 * 1024;
+const PACKED_BYTES_MAX: usize = 92 * 1024 * 1024;
 /// What a packed row takes beside its bytes: its place in the map, which is half empty, and the allocator's share.
 const PACKED_ROW_BYTES: usize = 64;
 /// Rows written at a time: about a megabyte.
@@ -92,7 +92,9 @@ impl<'t> Folder<'t> {
             let is_new = self.highest.get(&key.0).is_some_and(|highest| key.1 > *highest);
             if is_new {
                 self.highest.insert(key.0, key.1);
+                self.open.insert(*key, Slot { row: None, is_stored: false, used: self.chunk });
             } else if self.open.contains_key(key) {
+                // It is at hand.
             } else if let Some(slot) = self.packed.get_mut(&key.0).and_then(|slots| slots.remove(&key.1)) {
                 self.packed_bytes -= slot.size();
                 let row = slot.row.as_ref().map(|row| unpack(row, key.0)).transpose()?;

@@ -21,7 +21,7 @@ use folder::Folder;
 use reader::{Reader, Source};
 
 /// Events read, opened and folded at a time.
-const CHUNK_EVENTS: i64 = 4_000;
+const CHUNK_EVENTS: i64 = 2_000;
 /// So few events may be left to fold under the head lock.
 const TAIL_EVENTS: i64 = 1_000;
 /// How often the events are folded that came while others were: each time fewer, unless they come faster than they fold.

@@ -11,7 +11,10 @@ use super::{
 };
 use crate::{
     ledger::tree::Edge,
-    store::{Head, Snapshot, Store, sqlite::SqliteStore},
+    store::{
+        Head, Snapshot, Store,
+        sqlite::{SqliteOptions, SqliteStore},
+    },
     vault::Vault,
 };
 
@@ -36,7 +39,7 @@ pub async fn verify(store: &Arc<dyn Store>, vault: &Arc<Vault>, progress: Progre
     let mut snapshot = store.snapshot().await?;
     let head = snapshot.head().await?;
     let folder = tempfile::tempdir().map_err(|error| ReplayError::Interrupted(format!("no room for a scratch file: {error}")))?;
-    let scratch = SqliteStore::open(&folder.path().join("verify.db"), Default::default())?;
+    let scratch = SqliteStore::open(&folder.path().join("verify.db"), SqliteOptions::SMALL)?;
     scratch.initialize(&Head { next_position: 0, tree_edge: Vec::new(), projections: versions(), ..head.clone() }, &[]).await?;
 
     let mut target = scratch.rebuild().await?;
