@@ -1,6 +1,6 @@
 //! What surrounds an event in the log, and the leaf: the one canonical JSON object whose hash enters the tree.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt::Write};
 
 use serde::Serialize;
 use uuid::Uuid;
@@ -18,6 +18,9 @@ pub const LEAF_FORMAT: &str = "keyledger/1";
 
 /// Longest leaf: what an entry of tlog-tiles can carry.
 pub const LEAF_BYTES_MAX: usize = 65_535;
+
+/// Room for what surrounds payload and metadata in a leaf.
+const LEAF_FRAME_BYTES: usize = 512;
 
 /// One event as replay hands it out: decoded, and its personal data open where it still can be opened.
 #[derive(Clone, Debug, PartialEq)]
@@ -51,14 +54,19 @@ impl Leaf<'_> {
     /// and need no escaping; payload and metadata are canonical when they are made ([`canonical_json`]).
     #[must_use]
     pub fn canonical(&self) -> String {
-        let Self { ledger_id, position, aggregate_type, aggregate_id, sequence, event_id, event_type, event_version, recorded_at, payload, metadata } =
-            self;
-        format!(
-            "{{\"aggregate_id\":\"{aggregate_id}\",\"aggregate_type\":\"{aggregate_type}\",\"event_id\":\"{event_id}\",\
-             \"event_type\":\"{event_type}\",\"event_version\":\"{event_version}\",\"format\":\"{LEAF_FORMAT}\",\
-             \"ledger_id\":\"{ledger_id}\",\"metadata\":{metadata},\"payload\":{payload},\"position\":{position},\
-             \"recorded_at\":\"{recorded_at}\",\"sequence\":{sequence}}}"
-        )
+        let mut leaf = String::with_capacity(LEAF_FRAME_BYTES + self.payload.len() + self.metadata.len());
+        let mut id = Uuid::encode_buffer();
+        let mut put = |parts: &[&str]| parts.iter().for_each(|part| leaf.push_str(part));
+        put(&["{\"aggregate_id\":\"", self.aggregate_id.hyphenated().encode_lower(&mut id)]);
+        put(&["\",\"aggregate_type\":\"", self.aggregate_type]);
+        put(&["\",\"event_id\":\"", self.event_id.hyphenated().encode_lower(&mut id)]);
+        put(&["\",\"event_type\":\"", self.event_type, "\",\"event_version\":\"", self.event_version]);
+        put(&["\",\"format\":\"", LEAF_FORMAT, "\",\"ledger_id\":\"", self.ledger_id.hyphenated().encode_lower(&mut id)]);
+        put(&["\",\"metadata\":", self.metadata, ",\"payload\":", self.payload, ",\"position\":"]);
+        let Self { position, recorded_at, sequence, .. } = self;
+        // Writing to a string can't fail.
+        let _ = write!(leaf, "{position},\"recorded_at\":\"{recorded_at}\",\"sequence\":{sequence}}}");
+        leaf
     }
 }
 

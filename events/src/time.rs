@@ -56,10 +56,33 @@ impl Timestamp {
     }
 }
 
-/// RFC 3339, UTC, six decimals: the one form in which a time enters a hash.
+/// RFC 3339, UTC, six decimals: the one form in which a time enters a hash. Every event has one, so it is written without
+/// a calendar library's generality.
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.instant().strftime("%Y-%m-%dT%H:%M:%S%.6fZ"))
+        let micros = self.0.clamp(0, LAST_MICROS);
+        let seconds = micros / MICROS_PER_SECOND;
+        let (days, second) = (seconds / 86_400, seconds % 86_400);
+        // The proleptic Gregorian calendar in eras of 400 years, each year beginning in March, so that the leap day is its last.
+        let days = days + 719_468;
+        let (era, day_of_era) = (days / 146_097, days % 146_097);
+        let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+        let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+        let month_from_march = (5 * day_of_year + 2) / 153;
+        let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
+        let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
+        let year = era * 400 + year_of_era + i64::from(month <= 2);
+
+        let mut text = *b"0000-00-00T00:00:00.000000Z";
+        let fields = [(0, 4, year), (5, 2, month), (8, 2, day), (11, 2, second / 3_600), (14, 2, second / 60 % 60), (17, 2, second % 60)];
+        for (at, width, value) in fields.into_iter().chain([(20, 6, micros % MICROS_PER_SECOND)]) {
+            let mut rest = value;
+            for digit in text[at..at + width].iter_mut().rev() {
+                *digit = b'0' + (rest % 10) as u8;
+                rest /= 10;
+            }
+        }
+        f.write_str(str::from_utf8(&text).unwrap_or_default())
     }
 }
 
@@ -86,6 +109,18 @@ mod tests {
         assert_eq!(at.to_string(), "2024-11-23T19:02:08.829115Z");
         assert_eq!(Timestamp::parse(&at.to_string()), Some(at));
         assert_eq!(Timestamp(1_732_388_528_000_000).to_string(), "2024-11-23T19:02:08.000000Z");
+    }
+
+    #[test]
+    fn is_written_as_the_calendar_says() {
+        // Every day of some years around leap days, and both ends.
+        let days = (0..60_000).chain(2_932_800..2_932_895);
+        for day in days {
+            let at = Timestamp(day * 86_400_000_000 + day % 86_400 * 1_000_003);
+            assert_eq!(at.to_string(), at.instant().strftime("%Y-%m-%dT%H:%M:%S%.6fZ").to_string());
+        }
+        assert_eq!(Timestamp(-1).to_string(), "1970-01-01T00:00:00.000000Z");
+        assert_eq!(Timestamp(i64::MAX).to_string(), "9999-12-30T21:59:59.999999Z");
     }
 
     #[test]

@@ -282,6 +282,7 @@ fn an_operator_blocks_once_and_unblocks_what_is_blocked() {
     framework().given(given.clone()).when(unblock(None)).then_expect_events(vec![LicenseEvent::LicenseAssigned(LicenseAssigned {
         assigned_at: earlier,
         from: Status::Blocked,
+        job: None,
         license: 1,
         owner: None,
         personal: Personal::None,

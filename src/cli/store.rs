@@ -13,7 +13,7 @@ use crate::{
     store::{
         Store,
         postgres::{PostgresOptions, PostgresStore},
-        sqlite::SqliteStore,
+        sqlite::{SqliteOptions, SqliteStore},
     },
     vault::{MasterKey, Vault},
 };
@@ -70,7 +70,8 @@ impl StoreArgs {
                 } else if !file.exists() {
                     return Err(no_ledger(&self.data_dir.display().to_string()));
                 }
-                let store = SqliteStore::open(&file, Default::default());
+                let options = if create { SqliteOptions::default() } else { SqliteOptions::SMALL };
+                let store = SqliteStore::open(&file, options);
                 Arc::new(store.map_err(|error| format!("cannot open {}: {error}", file.display()))?)
             }
         };

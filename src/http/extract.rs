@@ -85,6 +85,7 @@ impl Call {
         let idempotency = idempotency_key(&head.headers)?.map(|key| {
             let (number, kind): (i64, &[u8]) = match actor {
                 Actor::Contract(number) => (number, b"contract"),
+                Actor::License(number) => (number, b"license"),
                 Actor::ApiKey(number) => (number, b""),
                 Actor::Operator | Actor::System => (0, b""),
             };

@@ -6,16 +6,11 @@ use axum::Router;
 
 use super::{
     admin::{api_keys, block_list, key_pairs, licenses, products, settings},
-    body::LARGE_BODY_MAX,
-    changelog, docs, download,
-    endpoint::Routes,
-    health, jwks, license, license_keys, license_meta, license_service, lists, openapi,
-    admin::{api_keys, block_list, licenses, products},
     assignments,
     body::LARGE_BODY_MAX,
-    contract_api, contracts, docs,
+    changelog, contract_api, contracts, docs, download,
     endpoint::Routes,
-    generators, health, jwks, license, license_keys, license_meta, lists, openapi,
+    generators, health, jwks, license, license_keys, license_meta, license_service, lists, openapi,
     operation::Operation,
     product, product_info, product_meta, telemetry,
 };

@@ -33,9 +33,8 @@ pub use catalog::ProductName;
 pub use command::*;
 pub use executor::{QUEUE_COMMANDS_MAX, QUEUE_WEIGHT_MAX};
 pub use open::{OpenError, Options, open_vault};
-pub use reads::{LicenseFilter, LicenseUse, LicenseView};
-pub use release_reads::DomainView;
 pub use reads::{Backlog, ContractView, LicenseFilter, LicenseUse, LicenseView};
+pub use release_reads::DomainView;
 pub use telemetry::TelemetryFilter;
 
 use crate::{clock::Clock, store::Store, vault::Vault};

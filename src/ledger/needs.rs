@@ -8,8 +8,8 @@ use keyledger_projections::{
 };
 
 use super::{
-    decide::releases,
     command::{Actor, Assignment, Command, LICENSES_MAX, OwnerInput, Request, Supply},
+    decide::releases,
     workspace::Workspace,
 };
 use crate::{store::Lookups, vault::Vault};

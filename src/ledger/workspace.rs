@@ -15,6 +15,8 @@ use keyledger_events::{
 use keyledger_projections::{CountersRow, LicenseRow, ProductRow, ReleaseRow, Row, RowKey, Table, fold, registry::COUNTERS, touches};
 use uuid::Uuid;
 
+use finds::is_new;
+
 use super::{
     command::{Actor, ExecuteError, Origin},
     tree::{Edge, leaf_hash},
@@ -176,6 +178,7 @@ impl<'v> Workspace<'v> {
                 } else if self.releases.get(&version) == Some(&row.release.number) {
                     self.releases.remove(&version);
                 }
+            }
             Row::Generator(row) => {
                 self.generators.entry(row.generator.fields.product).or_default().insert(row.generator.number);
             }
@@ -188,10 +191,7 @@ impl<'v> Workspace<'v> {
             | Row::LicenseCount(_)
             | Row::Settings(_)
             | Row::Telemetry(_)
-            | Row::DownloadToken(_) => {}
-            | Row::Settings(_)
-            | Row::Telemetry(_)
-            | Row::LicenseCount(_)
+            | Row::DownloadToken(_)
             | Row::ContractCount(_)
             | Row::AssignmentJob(_)
             | Row::Delivery(_) => {}
@@ -466,7 +466,6 @@ impl Staged<'_, '_> {
         let actor = match self.origin.actor {
             Actor::ApiKey(number) => Some((SubjectKind::Actor, number)),
             Actor::License(number) => Some(self.subject_of_license(number)),
-            Actor::Operator | Actor::System => None,
             Actor::Contract(_) | Actor::Operator | Actor::System => None,
         };
         match event {
@@ -480,7 +479,6 @@ impl Staged<'_, '_> {
                 Some(license) => Some(self.subject_of_license(license)),
                 None => actor,
             },
-            Event::Block(_)
             Event::AssignmentJob(AssignmentJobEvent::AssignmentJobQueued(event)) => event.owner.map(|owner| (SubjectKind::Owner, owner)).or(actor),
             Event::AssignmentJob(_)
             | Event::Block(_)
@@ -490,7 +488,7 @@ impl Staged<'_, '_> {
             | Event::Ledger(_)
             | Event::Settings(_)
             | Event::Release(_)
-            | Event::DownloadToken(_) => actor,
+            | Event::DownloadToken(_)
             | Event::Generator(_)
             | Event::Contract(_)
             | Event::Delivery(_) => actor,
@@ -587,27 +585,4 @@ impl Staged<'_, '_> {
         workspace.api_key_secrets.extend(self.api_key_secrets);
         workspace.key_pair_secrets.extend(self.key_pair_secrets);
     }
-}
-
-/// Whether a row's number was not drawn yet when the batch began.
-fn is_new(key: RowKey, drawn_from: &Numbers) -> bool {
-    let first_new = match key.0 {
-        Table::Counters | Table::Settings => return false,
-        Table::KeyPair => drawn_from.key_pair,
-        Table::ApiKey => drawn_from.api_key,
-        Table::Block => drawn_from.block,
-        Table::Product | Table::LicenseCount => drawn_from.product,
-        Table::ProductMeta => drawn_from.product_meta,
-        Table::License => drawn_from.license,
-        Table::Activation => drawn_from.activation,
-        Table::LicenseMeta => drawn_from.license_meta,
-        Table::Telemetry => drawn_from.telemetry,
-        Table::Release => drawn_from.release,
-        Table::DownloadToken => drawn_from.download_token,
-        Table::Generator => drawn_from.generator,
-        Table::Contract | Table::ContractCount => drawn_from.contract,
-        Table::AssignmentJob => drawn_from.assignment_job,
-        Table::Delivery => drawn_from.delivery,
-    };
-    key.1 >= first_new
 }

@@ -1,38 +1,61 @@
-//! Folds events into fresh tables through a bounded cache of rows, so that a row that many events touch is written
-//! seldom and memory doesn't grow with the log.
+//! Folds events into fresh tables. A row that many events touch is written once: rows stay in memory, packed, and go to the
+//! table when all is folded, or before where the log has more of them than there is memory for.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use keyledger_events::Recorded;
-use keyledger_projections::{Row, RowKey, Table, fold, touches};
+use keyledger_projections::{PackedRow, Row, RowKey, Table, fold, touches};
 
 use super::ReplayError;
-use crate::store::Rebuild;
+use crate::store::{Rebuild, StoreError};
 
-/// Rows kept in memory: about half a kilobyte each.
-const ROWS_MAX: usize = 80_000;
+/// Rows kept open: those of the last chunk or two, half a kilobyte each.
+const OPEN_ROWS_MAX: usize = 6_000;
+/// For rows kept packed: those of a ledger with 100,000 licenses of which each has had ten events fit.
+const PACKED_BYTES_MAX: usize = 92 * 1024 * 1024;
+/// What a packed row takes beside its bytes: its place in the map, which is half empty, and the allocator's share.
+const PACKED_ROW_BYTES: usize = 64;
+/// Rows written at a time: about a megabyte.
+const WRITTEN_ROWS_MAX: usize = 4_000;
+/// What every event of a license touches is needed again sooner than these.
+const SELDOM_TOUCHED: [Table; 3] = [Table::Activation, Table::LicenseMeta, Table::ProductMeta];
 
-struct Slot {
-    row: Option<Row>,
+/// A row, or that there is none.
+struct Slot<T> {
+    row: Option<T>,
     /// Whether the table has a row of this key.
-    stored: bool,
-    dirty: bool,
+    is_stored: bool,
     /// The chunk that used it last.
-    used: u64,
+    used: u32,
+}
+
+impl<T> Slot<T> {
+    /// The same with the row in another form.
+    fn with<U>(self, row: Option<U>) -> Slot<U> {
+        Slot { row, is_stored: self.is_stored, used: self.used }
+    }
+}
+
+impl Slot<PackedRow> {
+    fn size(&self) -> usize {
+        PACKED_ROW_BYTES + self.row.as_ref().map_or(0, PackedRow::size)
+    }
 }
 
 pub(super) struct Folder<'t> {
     target: &'t mut dyn Rebuild,
-    rows: HashMap<RowKey, Slot>,
+    open: HashMap<RowKey, Slot<Row>>,
+    packed: BTreeMap<Table, HashMap<i64, Slot<PackedRow>>>,
+    packed_bytes: usize,
     /// The highest number of each table that was ever seen: a row above it can't be in the table. Empty at the start of
     /// a second range, where the tables have rows already.
     highest: BTreeMap<Table, i64>,
-    chunk: u64,
+    chunk: u32,
 }
 
 impl<'t> Folder<'t> {
     pub(super) fn new(target: &'t mut dyn Rebuild) -> Self {
-        Self { target, rows: HashMap::new(), highest: BTreeMap::new(), chunk: 0 }
+        Self { target, open: HashMap::new(), packed: BTreeMap::new(), packed_bytes: 0, highest: BTreeMap::new(), chunk: 0 }
     }
 
     /// The tables are empty: whatever is met for the first time is new.
@@ -43,31 +66,41 @@ impl<'t> Folder<'t> {
 
     pub(super) async fn fold(&mut self, events: &[Recorded]) -> Result<(), ReplayError> {
         self.chunk += 1;
-        self.load(events).await?;
-        for recorded in events {
-            for key in touches(&recorded.event) {
-                let slot = self.rows.entry(key).or_insert(Slot { row: None, stored: false, dirty: false, used: 0 });
+        let touched: Vec<Vec<RowKey>> = events.iter().map(|recorded| touches(&recorded.event)).collect();
+        self.load(touched.iter().flatten()).await?;
+        for (recorded, keys) in events.iter().zip(touched) {
+            for key in keys {
+                let slot = self.open.entry(key).or_insert(Slot { row: None, is_stored: false, used: 0 });
                 slot.row = fold(key, slot.row.take(), recorded)?;
-                slot.dirty = true;
                 slot.used = self.chunk;
             }
         }
-        if self.rows.len() > ROWS_MAX {
-            self.flush().await?;
-            self.evict();
+        if self.open.len() > OPEN_ROWS_MAX {
+            let cut = median(self.open.values().map(|slot| slot.used));
+            self.pack(cut);
+        }
+        if self.packed_bytes > PACKED_BYTES_MAX {
+            self.make_room().await?;
         }
         Ok(())
     }
 
-    /// Fetches the rows that a chunk touches and that are in the table but not in memory.
-    async fn load(&mut self, events: &[Recorded]) -> Result<(), ReplayError> {
+    /// Opens the rows that a chunk touches: of those in memory and, where they were written already, those in the table.
+    async fn load(&mut self, touched: impl Iterator<Item = &RowKey>) -> Result<(), ReplayError> {
         let mut missing = HashSet::new();
-        for key in events.iter().flat_map(|recorded| touches(&recorded.event)) {
+        for key in touched {
             let is_new = self.highest.get(&key.0).is_some_and(|highest| key.1 > *highest);
             if is_new {
                 self.highest.insert(key.0, key.1);
-            } else if !self.rows.contains_key(&key) {
-                missing.insert(key);
+                self.open.insert(*key, Slot { row: None, is_stored: false, used: self.chunk });
+            } else if self.open.contains_key(key) {
+                // It is at hand.
+            } else if let Some(slot) = self.packed.get_mut(&key.0).and_then(|slots| slots.remove(&key.1)) {
+                self.packed_bytes -= slot.size();
+                let row = slot.row.as_ref().map(|row| unpack(row, key.0)).transpose()?;
+                self.open.insert(*key, slot.with(row));
+            } else {
+                missing.insert(*key);
             }
         }
         if missing.is_empty() {
@@ -75,36 +108,81 @@ impl<'t> Folder<'t> {
         }
         let missing: Vec<RowKey> = missing.into_iter().collect();
         for row in self.target.load(&missing).await? {
-            self.rows.insert(row.key(), Slot { row: Some(row), stored: true, dirty: false, used: self.chunk });
+            self.open.insert(row.key(), Slot { row: Some(row), is_stored: true, used: self.chunk });
         }
         Ok(())
     }
 
-    /// Writes what changed.
-    pub(super) async fn flush(&mut self) -> Result<(), ReplayError> {
-        let (mut fresh, mut changed, mut deletes) = (Vec::new(), Vec::new(), Vec::new());
-        let mut keys: Vec<RowKey> = self.rows.iter().filter(|(_, slot)| slot.dirty).map(|(key, _)| *key).collect();
-        keys.sort_unstable();
-        for key in keys {
-            let Some(slot) = self.rows.get_mut(&key) else { continue };
-            match (&slot.row, slot.stored) {
-                (Some(row), false) => fresh.push(row.clone()),
-                (Some(row), true) => changed.push(row.clone()),
-                (None, true) => deletes.push(key),
-                (None, false) => {}
+    /// Packs the open rows last used in chunk `cut` or before.
+    fn pack(&mut self, cut: u32) {
+        for (key, slot) in self.open.extract_if(|_, slot| slot.used <= cut) {
+            let row = slot.row.as_ref().map(PackedRow::new);
+            let slot = slot.with(row);
+            self.packed_bytes += slot.size();
+            self.packed.entry(key.0).or_default().insert(key.1, slot);
+        }
+    }
+
+    /// Writes and forgets packed rows until half the memory is free: first of those seldom touched, of these the ones used
+    /// longest ago.
+    async fn make_room(&mut self) -> Result<(), ReplayError> {
+        let (seldom, often): (Vec<Table>, Vec<Table>) = self.packed.keys().partition(|table| SELDOM_TOUCHED.contains(table));
+        for tables in [seldom, often] {
+            let slots = |packed: &BTreeMap<Table, HashMap<i64, Slot<PackedRow>>>| {
+                tables.iter().filter_map(|table| packed.get(table)).flat_map(HashMap::values).map(|slot| slot.used).collect::<Vec<_>>()
+            };
+            while self.packed_bytes > PACKED_BYTES_MAX / 2 {
+                let uses = slots(&self.packed);
+                if uses.is_empty() {
+                    break;
+                }
+                let cut = median(uses.into_iter());
+                for table in &tables {
+                    self.write(*table, cut).await?;
+                }
             }
-            slot.stored = slot.row.is_some();
-            slot.dirty = false;
         }
-        self.target.write(&fresh, &changed, &deletes).await?;
         Ok(())
     }
 
-    /// Forgets the rows that were used longest ago, until half are left.
-    fn evict(&mut self) {
-        let mut uses: Vec<u64> = self.rows.values().map(|slot| slot.used).collect();
-        uses.sort_unstable();
-        let Some(cut) = uses.get(uses.len() / 2).copied() else { return };
-        self.rows.retain(|_, slot| slot.used > cut);
+    /// Writes and forgets the packed rows of a table that were last used in chunk `cut` or before, in the order of their keys.
+    async fn write(&mut self, table: Table, cut: u32) -> Result<(), ReplayError> {
+        let Some(slots) = self.packed.get_mut(&table) else { return Ok(()) };
+        let mut numbers: Vec<i64> = slots.iter().filter(|(_, slot)| slot.used <= cut).map(|(number, _)| *number).collect();
+        numbers.sort_unstable();
+        for numbers in numbers.chunks(WRITTEN_ROWS_MAX) {
+            let (mut fresh, mut changed, mut deletes) = (Vec::new(), Vec::new(), Vec::new());
+            for (number, slot) in numbers.iter().filter_map(|number| Some((*number, slots.remove(number)?))) {
+                self.packed_bytes -= slot.size();
+                match (&slot.row, slot.is_stored) {
+                    (Some(row), false) => fresh.push(unpack(row, table)?),
+                    (Some(row), true) => changed.push(unpack(row, table)?),
+                    (None, true) => deletes.push(RowKey(table, number)),
+                    (None, false) => {}
+                }
+            }
+            self.target.write(&fresh, &changed, &deletes).await?;
+        }
+        slots.shrink_to_fit();
+        Ok(())
     }
+
+    /// Writes all that is not written yet.
+    pub(super) async fn finish(mut self) -> Result<(), ReplayError> {
+        self.pack(u32::MAX);
+        for table in Table::ALL {
+            self.write(*table, u32::MAX).await?;
+        }
+        Ok(())
+    }
+}
+
+fn unpack(row: &PackedRow, table: Table) -> Result<Row, StoreError> {
+    row.unpack(table).map_err(|source| StoreError::Read { table: table.name(), source })
+}
+
+fn median(uses: impl Iterator<Item = u32>) -> u32 {
+    let mut uses: Vec<u32> = uses.collect();
+    let middle = uses.len() / 2;
+    if uses.is_empty() { 0 } else { *uses.select_nth_unstable(middle).1 }
 }

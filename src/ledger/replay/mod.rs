@@ -21,7 +21,7 @@ use folder::Folder;
 use reader::{Reader, Source};
 
 /// Events read, opened and folded at a time.
-const CHUNK_EVENTS: i64 = 4_000;
+const CHUNK_EVENTS: i64 = 2_000;
 /// So few events may be left to fold under the head lock.
 const TAIL_EVENTS: i64 = 1_000;
 /// How often the events are folded that came while others were: each time fewer, unless they come faster than they fold.
@@ -64,7 +64,7 @@ pub async fn rebuild(store: &Arc<dyn Store>, vault: &Arc<Vault>, progress: Progr
     loop {
         next = catch_up(store, vault, target.as_mut(), next, progress).await?;
         let head = target.lock().await?;
-        fold_range(store, vault, &mut folder_at(target.as_mut(), next), next, head.next_position, progress).await?;
+        fold_range(store, vault, folder_at(target.as_mut(), next), next, head.next_position, progress).await?;
         if target.swap(&versions()).await? {
             return Ok(head.next_position);
         }
@@ -92,7 +92,7 @@ async fn catch_up(
         if head.next_position - next <= TAIL_EVENTS {
             break;
         }
-        next = fold_range(store, vault, &mut folder_at(target, next), next, head.next_position, progress).await?;
+        next = fold_range(store, vault, folder_at(target, next), next, head.next_position, progress).await?;
     }
     Ok(next)
 }
@@ -119,7 +119,7 @@ fn folder_at(target: &mut dyn Rebuild, next: i64) -> Folder<'_> {
 async fn fold_range(
     store: &Arc<dyn Store>,
     vault: &Arc<Vault>,
-    folder: &mut Folder<'_>,
+    mut folder: Folder<'_>,
     from: i64,
     to: i64,
     progress: Progress<'_>,
@@ -129,6 +129,6 @@ async fn fold_range(
         folder.fold(&chunk.events).await?;
         progress(chunk.events.last().map_or(to, |event| event.position + 1), to);
     }
-    folder.flush().await?;
+    folder.finish().await?;
     Ok(to)
 }

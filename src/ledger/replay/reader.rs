@@ -1,9 +1,10 @@
 //! Reads a range of the log ahead of whoever folds it: checks each event's place and hash, decodes it, opens what is
-//! personal. Two chunks at most are under way, so memory stays bounded.
+//! personal. A few chunks at most are under way, so memory stays bounded.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use futures::future::join;
 use keyledger_events::{Event, Leaf, Personal, Recorded, Timestamp};
 use tokio::{sync::mpsc, task::JoinHandle};
 use uuid::Uuid;
@@ -79,39 +80,66 @@ async fn read(
     ledger_id: Uuid,
     sender: mpsc::Sender<Result<Chunk, ReplayError>>,
 ) -> Source {
-    let mut opener = Opener { vault, ledger_id, subjects: HashMap::new() };
-    let mut next = from;
-    let mut recorded_at = Timestamp(0);
-    while next < to {
-        let result = opener.chunk(&mut source, next, to, recorded_at).await;
+    let mut opener = Opener { vault, subjects: HashMap::new() };
+    let mut log = Log { next: from, to, recorded_at: Timestamp(0) };
+    let mut stored = log.chunk(&mut source).await;
+    loop {
+        // While one chunk is decoded, the next is fetched.
+        let (result, following) = match stored {
+            Ok(stored) if stored.is_empty() => break,
+            Ok(stored) => {
+                let decoding = in_parallel(stored, move |stored| decode(&stored, ledger_id));
+                let (decoded, following) = join(decoding, log.chunk(&mut source)).await;
+                match decoded {
+                    Ok(decoded) => (opener.open(&mut source, decoded).await, following),
+                    Err(error) => (Err(error), following),
+                }
+            }
+            Err(error) => (Err(error), Ok(Vec::new())),
+        };
         let failed = result.is_err();
-        if let Ok(chunk) = &result {
-            next += chunk.events.len() as i64;
-            recorded_at = chunk.events.last().map_or(recorded_at, |event| event.recorded_at);
-        }
         if sender.send(result).await.is_err() || failed {
             break;
         }
+        stored = following;
     }
     source
 }
 
+/// What is to be read yet.
+struct Log {
+    next: i64,
+    to: i64,
+    /// When the last event was recorded.
+    recorded_at: Timestamp,
+}
+
+impl Log {
+    /// The next events, in order; none after the last.
+    async fn chunk(&mut self, source: &mut Source) -> Result<Vec<StoredEvent>, ReplayError> {
+        let (from, to) = (self.next, self.to);
+        if from >= to {
+            return Ok(Vec::new());
+        }
+        let stored = source.events(from, CHUNK_EVENTS.min(to - from)).await?;
+        let Some(last) = stored.last() else {
+            return Err(ReplayError::Difference(format!("event {from} is missing; the head says that there are {to} events")));
+        };
+        check_order(&stored, from, self.recorded_at)?;
+        self.next = last.position + 1;
+        self.recorded_at = last.recorded_at;
+        Ok(stored)
+    }
+}
+
 struct Opener {
     vault: Arc<Vault>,
-    ledger_id: Uuid,
     /// Opened keys; `None` for subjects that were forgotten.
     subjects: HashMap<Uuid, Option<SubjectKey>>,
 }
 
 impl Opener {
-    async fn chunk(&mut self, source: &mut Source, from: i64, to: i64, recorded_at: Timestamp) -> Result<Chunk, ReplayError> {
-        let stored = source.events(from, CHUNK_EVENTS.min(to - from)).await?;
-        if stored.is_empty() {
-            return Err(ReplayError::Difference(format!("event {from} is missing; the head says that there are {to} events")));
-        }
-        check_order(&stored, from, recorded_at)?;
-        let ledger_id = self.ledger_id;
-        let decoded = in_parallel(stored, move |stored| decode(&stored, ledger_id)).await?;
+    async fn open(&mut self, source: &mut Source, decoded: Vec<(Recorded, Hash)>) -> Result<Chunk, ReplayError> {
         self.learn(source, &decoded).await?;
         let vault = Arc::clone(&self.vault);
         let subjects = Arc::new(std::mem::take(&mut self.subjects));

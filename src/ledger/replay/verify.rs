@@ -11,7 +11,10 @@ use super::{
 };
 use crate::{
     ledger::tree::Edge,
-    store::{Head, Snapshot, Store, sqlite::SqliteStore},
+    store::{
+        Head, Snapshot, Store,
+        sqlite::{SqliteOptions, SqliteStore},
+    },
     vault::Vault,
 };
 
@@ -36,7 +39,7 @@ pub async fn verify(store: &Arc<dyn Store>, vault: &Arc<Vault>, progress: Progre
     let mut snapshot = store.snapshot().await?;
     let head = snapshot.head().await?;
     let folder = tempfile::tempdir().map_err(|error| ReplayError::Interrupted(format!("no room for a scratch file: {error}")))?;
-    let scratch = SqliteStore::open(&folder.path().join("verify.db"), Default::default())?;
+    let scratch = SqliteStore::open(&folder.path().join("verify.db"), SqliteOptions::SMALL)?;
     scratch.initialize(&Head { next_position: 0, tree_edge: Vec::new(), projections: versions(), ..head.clone() }, &[]).await?;
 
     let mut target = scratch.rebuild().await?;
@@ -51,7 +54,7 @@ pub async fn verify(store: &Arc<dyn Store>, vault: &Arc<Vault>, progress: Progre
             last = chunk.events.last().map(|event| event.recorded_at);
             progress(edge.size() as i64, head.next_position);
         }
-        folder.flush().await?;
+        folder.finish().await?;
         if last.is_some_and(|at| at != head.recorded_at) {
             return Err(ReplayError::Difference("the head's time is not that of the last event".to_owned()));
         }

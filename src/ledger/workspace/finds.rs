@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use keyledger_events::license::Status;
-use keyledger_projections::{ContractRow, GeneratorRow, LicenseRow, Table};
+use keyledger_events::{Numbers, license::Status};
+use keyledger_projections::{ContractRow, GeneratorRow, LicenseRow, RowKey, Table};
 
 use super::Workspace;
 
@@ -35,4 +35,27 @@ impl Workspace<'_> {
         let mut rows = numbers.filter_map(|number| self.row::<GeneratorRow>(Table::Generator, *number));
         rows.find(|row| row.generator.is_active() && row.generator.fields.product == product)
     }
+}
+
+/// Whether a row's number was not drawn yet when the batch began.
+pub(super) fn is_new(key: RowKey, drawn_from: &Numbers) -> bool {
+    let first_new = match key.0 {
+        Table::Counters | Table::Settings => return false,
+        Table::KeyPair => drawn_from.key_pair,
+        Table::ApiKey => drawn_from.api_key,
+        Table::Block => drawn_from.block,
+        Table::Product | Table::LicenseCount => drawn_from.product,
+        Table::ProductMeta => drawn_from.product_meta,
+        Table::License => drawn_from.license,
+        Table::Activation => drawn_from.activation,
+        Table::LicenseMeta => drawn_from.license_meta,
+        Table::Telemetry => drawn_from.telemetry,
+        Table::Release => drawn_from.release,
+        Table::DownloadToken => drawn_from.download_token,
+        Table::Generator => drawn_from.generator,
+        Table::Contract | Table::ContractCount => drawn_from.contract,
+        Table::AssignmentJob => drawn_from.assignment_job,
+        Table::Delivery => drawn_from.delivery,
+    };
+    key.1 >= first_new
 }

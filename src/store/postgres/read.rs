@@ -180,6 +180,7 @@ impl<'a> Asked<'a> {
             let products = column(lookups.releases.iter().map(|(product, _)| Cell::Int(*product)));
             let versions = column(lookups.releases.iter().map(|(_, version)| Cell::Int(*version)));
             ask(Kind::Row(Table::Release), Call { sql: &sql.release, parameters: vec![products, versions] });
+        }
         let counted = [(&sql.available, &lookups.available), (&sql.contract_licenses, &lookups.contract_licenses)];
         for (sql, wanted) in counted {
             if !wanted.is_empty() {

@@ -3,11 +3,12 @@
 use std::{pin::pin, sync::Arc};
 
 use async_trait::async_trait;
+use bytes::{BufMut, Bytes, BytesMut};
+use futures::SinkExt;
 use keyledger_projections::{ColumnType, Row, RowKey, Table};
 use tokio_postgres::{
-    binary_copy::BinaryCopyInWriter,
     error::SqlState,
-    types::{ToSql, Type},
+    types::{IsNull, ToSql, Type},
 };
 
 use super::{
@@ -27,6 +28,13 @@ const REBUILD_LOCK: &str = "7738711811024905074";
 /// How long the swap waits for those who use the tables. Meanwhile it holds the head lock, and other readers wait behind it.
 const SWAP_PATIENCE: &str = "200ms";
 
+/// What the server may take for sorting an index.
+const INDEX_MEMORY: &str = "128MB";
+/// The beginning of a binary COPY: its signature, no flags, no extension.
+const COPY_HEADER: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
+/// Handed to the connection at a time.
+const COPY_PIECE_BYTES: usize = 64 * 1024;
+
 /// Has a connection of its own, on which the fresh tables come before the ones in use, so that the same SQL finds them.
 pub(super) struct PostgresRebuild {
     session: Session,
@@ -35,6 +43,8 @@ pub(super) struct PostgresRebuild {
     schema: String,
     /// The tables in use, of those there are, and the fresh ones: what the swap has to lock.
     tables: String,
+    /// Whether the fresh tables have their primary keys: they get them once they are full, or once rows are looked for.
+    has_keys: bool,
     is_locked: bool,
 }
 
@@ -45,9 +55,10 @@ impl PostgresRebuild {
         let schema = session.client.query_one("SELECT quote_ident(current_schema())", &[]).await.and_then(|row| row.try_get(0)).or_store_error()?;
         // Until the swap nothing has to be durable, and the swap's commit makes durable what came before it.
         let sql_begin = format!(
-            "SET client_min_messages = warning; SET synchronous_commit = off; SET search_path = {SCHEMA}, {schema}; \
-             DROP SCHEMA IF EXISTS {SCHEMA} CASCADE; CREATE SCHEMA {SCHEMA}; {}",
-            projections(Part::Tables)
+            "SET client_min_messages = warning; SET synchronous_commit = off; SET maintenance_work_mem = '{INDEX_MEMORY}'; \
+             SET search_path = {SCHEMA}, {schema}; DROP SCHEMA IF EXISTS {SCHEMA} CASCADE; CREATE SCHEMA {SCHEMA}; {}; {}",
+            projections(Part::Tables),
+            for_all(|name| format!("ALTER TABLE {SCHEMA}.{name} DROP CONSTRAINT {name}_pkey"))
         );
         session.client.batch_execute(&sql_begin).await.or_store_error()?;
         // A table that this version is the first to have is not in use yet.
@@ -55,29 +66,58 @@ impl PostgresRebuild {
         let sql_tables = "SELECT string_agg(format('%I.%I', schemaname, tablename), ', ') FROM pg_tables \
                           WHERE quote_ident(schemaname) IN ($1, $2) AND tablename = ANY($3)";
         let tables = session.client.query_one(sql_tables, &[&schema, &SCHEMA, &names]).await.and_then(|row| row.try_get(0)).or_store_error()?;
-        Ok(Self { session, sql, schema, tables, is_locked: false })
+        Ok(Self { session, sql, schema, tables, has_keys: false, is_locked: false })
     }
 
     async fn lock_tables(&self, mode: &str) -> Result<(), tokio_postgres::Error> {
         self.session.client.batch_execute(&format!("LOCK TABLE {} IN {mode} MODE", self.tables)).await
     }
 
-    async fn copy(&self, table: Table, rows: &[&Row]) -> Result<(), tokio_postgres::Error> {
-        let types: Vec<Type> = table.columns().iter().map(|column| column_type(column.ty)).collect();
-        let sql = match self.sql.table(table) {
-            Ok(sql) => sql.copy.as_str(),
-            Err(_) => return Ok(()),
-        };
-        let statement = self.session.statement(sql).await?;
-        let mut writer = pin!(BinaryCopyInWriter::new(self.session.client.copy_in(&statement).await?, &types));
-        for row in rows {
-            let values = row.values();
-            let cells: Vec<Cell<'_>> = values.iter().map(Cell::from).collect();
-            let cells: Vec<&(dyn ToSql + Sync)> = cells.iter().map(|cell| cell as &(dyn ToSql + Sync)).collect();
-            writer.as_mut().write(&cells).await?;
+    /// Makes the primary keys, unless they are there.
+    async fn make_keys(&mut self) -> Result<(), StoreError> {
+        if !self.has_keys {
+            let keys = Table::ALL.iter().filter_map(|table| Some((table.name(), table.columns().first()?.name)));
+            let sql = keys.map(|(table, key)| format!("ALTER TABLE {SCHEMA}.{table} ADD CONSTRAINT {table}_pkey PRIMARY KEY ({key})"));
+            self.session.client.batch_execute(&sql.collect::<Vec<_>>().join("; ")).await.or_store_error()?;
+            self.has_keys = true;
         }
-        writer.finish().await.map(drop)
+        Ok(())
     }
+
+    async fn copy(&self, table: Table, rows: &[&Row]) -> Result<(), StoreError> {
+        let types: Vec<Type> = table.columns().iter().map(|column| column_type(column.ty)).collect();
+        let statement = self.session.statement(&self.sql.table(table)?.copy).await.or_store_error()?;
+        let mut sink = pin!(self.session.client.copy_in::<_, Bytes>(&statement).await.or_store_error()?);
+        let mut piece = BytesMut::from(COPY_HEADER);
+        for row in rows {
+            put_row(row, &types, &mut piece).map_err(|error| StoreError::Refused(format!("a row can't be written: {error}")))?;
+            if piece.len() >= COPY_PIECE_BYTES {
+                sink.send(piece.split().freeze()).await.or_store_error()?;
+            }
+        }
+        piece.put_i16(-1);
+        sink.send(piece.freeze()).await.or_store_error()?;
+        sink.finish().await.map(drop).or_store_error()
+    }
+}
+
+/// A row as a binary COPY has it: how many values, and before each its length, -1 for none.
+fn put_row(row: &Row, types: &[Type], into: &mut BytesMut) -> Result<(), Box<dyn std::error::Error + Sync + Send>> {
+    into.put_i16(types.len().try_into()?);
+    for (value, ty) in row.values().iter().zip(types) {
+        let at = into.len();
+        into.put_i32(-1);
+        if let IsNull::No = Cell::from(value).to_sql(ty, into)? {
+            let length = i32::try_from(into.len() - at - size_of::<i32>())?;
+            into[at..at + size_of::<i32>()].copy_from_slice(&length.to_be_bytes());
+        }
+    }
+    Ok(())
+}
+
+/// A statement for every table, by its name.
+fn for_all(statement: impl Fn(&str) -> String) -> String {
+    Table::ALL.iter().map(|table| statement(table.name())).collect::<Vec<_>>().join("; ")
 }
 
 /// Makes this session the one that rebuilds. One that looks for something to clear away is waited for, and one whose connection
@@ -116,10 +156,14 @@ fn column_type(ty: ColumnType) -> Type {
 #[async_trait]
 impl Rebuild for PostgresRebuild {
     async fn load(&mut self, keys: &[RowKey]) -> Result<Vec<Row>, StoreError> {
+        self.make_keys().await?;
         read::rows(&self.session, &self.sql, keys).await
     }
 
     async fn write(&mut self, fresh: &[Row], changed: &[Row], deletes: &[RowKey]) -> Result<(), StoreError> {
+        if !(changed.is_empty() && deletes.is_empty()) {
+            self.make_keys().await?;
+        }
         let changed = write::WrittenRows::new(&[], changed);
         let mut calls = Vec::new();
         write::delete_calls(&self.sql, deletes, &mut calls)?;
@@ -128,21 +172,23 @@ impl Rebuild for PostgresRebuild {
         for table in Table::ALL {
             let rows: Vec<&Row> = fresh.iter().filter(|row| row.key().0 == *table).collect();
             if !rows.is_empty() {
-                self.copy(*table, &rows).await.or_store_error()?;
+                self.copy(*table, &rows).await?;
             }
         }
         Ok(())
     }
 
     async fn index(&mut self) -> Result<(), StoreError> {
+        self.make_keys().await?;
         let client = &self.session.client;
         client.batch_execute(projections(Part::Indexes)).await.or_store_error()?;
-        let analyze = Table::ALL.iter().map(|table| format!("ANALYZE {SCHEMA}.{}", table.name())).collect::<Vec<_>>().join("; ");
-        client.batch_execute(&analyze).await.or_store_error()
+        client.batch_execute(&for_all(|name| format!("ANALYZE {SCHEMA}.{name}"))).await.or_store_error()
     }
 
     async fn lock(&mut self) -> Result<Head, StoreError> {
         const BEGIN: &str = "BEGIN; SET LOCAL synchronous_commit = on";
+        // Not under the lock: what is done there may be undone.
+        self.make_keys().await?;
         let client = &self.session.client;
         // From here on others wait, so a rebuild that comes to a halt ends by itself.
         client.batch_execute(&format!("SET idle_in_transaction_session_timeout = '30s'; {BEGIN}")).await.or_store_error()?;

@@ -60,6 +60,11 @@ impl Default for SqliteOptions {
     }
 }
 
+impl SqliteOptions {
+    /// For a command that runs once: it reads from one end to the other, or little.
+    pub const SMALL: Self = Self { writer_cache_kib: 2 * 1024, reader_cache_kib: 4 * 1024, readers: None };
+}
+
 /// A ledger in one file.
 #[derive(Debug)]
 pub struct SqliteStore {

@@ -180,6 +180,8 @@ fn subject_kind(text: &str) -> Result<SubjectKind, StoreError> {
 
 pub(super) fn subjects(connection: &Connection, sql: &ReadSql, ids: &[Uuid]) -> Result<Vec<StoredSubject>, StoreError> {
     let mut found = Vec::with_capacity(ids.len());
+    // One transaction for all, unless there is one already: or else each look-up takes and gives back the file's lock.
+    let _transaction = if connection.is_autocommit() { Some(connection.unchecked_transaction().or_store_error()?) } else { None };
     for id in ids {
         add_subject(connection, &sql.subject_by_id, &[id.as_bytes()], &mut found)?;
     }
@@ -230,6 +232,7 @@ pub(super) fn load(connection: &Connection, sql: &ReadSql, lookups: &Lookups) ->
     }
     for (product, version) in &lookups.release_versions {
         rows(connection, Table::Release, &sql.release_by_text, &[product, version], into)?;
+    }
     for (product, count) in &lookups.available {
         rows(connection, Table::License, &sql.available, &[product, count], into)?;
     }

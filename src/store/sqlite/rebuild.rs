@@ -28,8 +28,8 @@ use crate::store::{Head, Rebuild, StoreError};
 
 /// What the names of the tables being filled end in.
 const SUFFIX: &str = "__rebuild";
-/// Rows of a rebuild are written in the order of the log, which is near that of the keys.
-const CACHE_KIB: i64 = 32 * 1024;
+/// Rows of a rebuild are written in the order of their keys, some thousands at a time.
+const CACHE_KIB: i64 = 8 * 1024;
 /// How often the lock is asked for, within one second.
 const LOCK_TRIES: u32 = 20;
 const LOCK_PAUSE: Duration = Duration::from_millis(50);

@@ -50,10 +50,8 @@ impl TableSql {
 /// The columns that `projections.sql` has secondary indexes on. One that is missing here makes updates slower, not wrong.
 fn indexed_columns(table: Table) -> &'static [&'static str] {
     match table {
-        Table::License => &["license_key", "product", "status", "owner_email", "deleted"],
         Table::Activation => &["license", "identifier", "domain"],
         Table::License => &["license_key", "product", "status", "owner_email", "contract", "job", "deleted"],
-        Table::Activation => &["license", "identifier"],
         Table::LicenseMeta => &["license", "meta_key"],
         Table::ProductMeta => &["product", "meta_key"],
         Table::Block => &["kind", "value"],
@@ -62,7 +60,6 @@ fn indexed_columns(table: Table) -> &'static [&'static str] {
         Table::Telemetry => &["data_group", "data_type"],
         Table::Release => &["product", "numeric_version", "version", "withdrawn"],
         Table::DownloadToken => &["hash"],
-        Table::Counters | Table::ApiKey | Table::LicenseCount | Table::Settings => &[],
         Table::Generator => &["product", "deleted"],
         Table::Contract => &["contract_key", "deleted"],
         Table::AssignmentJob => &["result"],

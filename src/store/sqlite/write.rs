@@ -69,10 +69,12 @@ pub(super) fn put_rows(connection: &Connection, tables: &[TableSql], rows: &[Row
 
 /// Inserts rows that are not there yet.
 pub(super) fn insert_rows(connection: &Connection, tables: &[TableSql], rows: &[Row]) -> Result<(), StoreError> {
-    for row in rows {
-        let sql = by_table(tables, row.key().0)?;
-        let values = row.values();
-        connection.prepare_cached(&sql.upsert).or_store_error()?.execute(params_from_iter(values.iter().map(Parameter))).or_store_error()?;
+    for rows in rows.chunk_by(|one, next| one.key().0 == next.key().0) {
+        let Some(first) = rows.first() else { continue };
+        let mut statement = connection.prepare_cached(&by_table(tables, first.key().0)?.upsert).or_store_error()?;
+        for row in rows {
+            statement.execute(params_from_iter(row.values().iter().map(Parameter))).or_store_error()?;
+        }
     }
     Ok(())
 }
