@@ -1,5 +1,7 @@
 //! What a product promises.
 
+#![expect(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
+
 use cqrs_es::test::TestFramework;
 use keyledger_events::{
     Personal,

@@ -114,7 +114,7 @@ pub fn decide(at_hand: ProductAtHand<'_>, command: &ProductCommand, context: &Co
                 product: product.number,
             };
             let is_new = (changed.changelog, changed.api_download) != (product.changelog, product.api_download);
-            Ok((ProductDone::SwitchesSet, is_new.then(|| ProductEvent::ProductSwitchesChanged(changed)).into_iter().collect()))
+            Ok((ProductDone::SwitchesSet, is_new.then_some(ProductEvent::ProductSwitchesChanged(changed)).into_iter().collect()))
         }
         ProductCommand::UseKeyPair { key_pair } => {
             let pair = at_hand.key_pair.filter(|pair| pair.number == *key_pair && pair.product == Some(product.number));
@@ -123,7 +123,7 @@ pub fn decide(at_hand: ProductAtHand<'_>, command: &ProductCommand, context: &Co
             }
             let changed = ProductKeyPairChanged { from: product.key_pair, personal: Personal::None, product: product.number, to: *key_pair };
             let is_new = product.key_pair != Some(*key_pair);
-            Ok((ProductDone::KeyPairUsed, is_new.then(|| ProductEvent::ProductKeyPairChanged(changed)).into_iter().collect()))
+            Ok((ProductDone::KeyPairUsed, is_new.then_some(ProductEvent::ProductKeyPairChanged(changed)).into_iter().collect()))
         }
         ProductCommand::Delete if at_hand.licenses > 0 => Err(ProductError::HasLicenses),
         ProductCommand::Delete => {
