@@ -128,7 +128,8 @@ async fn a_slug_belongs_to_one_product(backend: Backend) {
         let fields = ProductFields { name: name.into(), description: "x".into(), ..ProductFields::default() };
         fixture.run(Command::CreateProduct { fields, key_pair: None }).await
     };
-    (new("Doors").await, new("Gates").await);
+    new("Doors").await;
+    new("Gates").await;
     let set = |product, slug: &str| Command::SetProductSlug { product, slug: Slug::parse(slug).unwrap() };
     let found = async |slug: &str| fixture.ledger.find_product(&ProductName::Slug(slug.into())).await.unwrap().map(|row| row.product.number);
     assert_eq!((found("doors").await, found("gates").await), (Some(1), Some(2)));
