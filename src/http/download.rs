@@ -76,7 +76,7 @@ const DOWNLOADABLE: Shape = Shape::Object(&[
 
 pub async fn access(mut call: Call) -> Answered {
     let (key, identifier) = (call.license_key()?, call.identifier()?);
-    let Some(key) = key else { return Ok(refused(LicenseError::Unknown, None)?) };
+    let Some(key) = key else { return refused(LicenseError::Unknown, None) };
     let (view, product) = permitted(&call.app, &key, identifier.as_ref(), &call.origin).await?;
     let releases = call.app.ledger.published_releases(product.product.number).await?;
     let identifier = identifier.as_ref().map(Identifier::as_str).unwrap_or_default();

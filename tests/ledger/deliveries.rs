@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use keyledger::files::Files;
 use keyledger::{
     app::{App, HttpConfig},
     background,
@@ -61,7 +62,9 @@ async fn whoever_gave_a_url_is_told_of_a_deactivation(backend: Backend) {
     assert_eq!(fixture.end(99).await, CommandResult::LicenseRefused(LicenseError::NoActivation));
 
     let config = HttpConfig { allow_outgoing: Allowed::parse(["127.0.0.1"]).unwrap(), ..HttpConfig::default() };
-    let app = Arc::new(App::new(fixture.ledger.clone(), Clock::Manual(Arc::clone(&fixture.time)), config, None).await.unwrap());
+    let folder = tempfile::tempdir().unwrap();
+    let files = Arc::new(Files::open(None, folder.path(), 1024).unwrap());
+    let app = Arc::new(App::new(fixture.ledger.clone(), Clock::Manual(Arc::clone(&fixture.time)), files, config, None).await.unwrap());
     let working = tokio::spawn(background::run(app));
     let mut received = receiver.wait_for(2).await;
     received.sort_by(|a, b| a.line.cmp(&b.line));
