@@ -1,4 +1,4 @@
-//! Rows in few bytes, for those kept in memory by the hundred thousand: a tenth of what they take as structures with texts
+//! Rows in few bytes, for those kept in memory by the hundred thousand: a fraction of what they take as structures with texts
 //! of their own.
 
 use keyledger_events::Timestamp;
