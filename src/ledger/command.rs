@@ -1,27 +1,23 @@
-//! What can be asked of the ledger, and what comes of it. Commands hold parsed values; an outcome holds all that an
-//! answer says, so that it can be stored beside an idempotency key and given again.
+//! What can be asked of the ledger. Commands hold parsed values.
 
 use std::net::IpAddr;
 
 use keyledger_events::{
     Timestamp,
-    api_key::ApiKeyError,
-    assignment_job::AssignmentResult,
-    block::{BlockError, BlockKind},
-    contract::{ContractError, ContractFields},
-    delivery::{DeliveryCommand, DeliveryError},
-    download_token::DownloadTokenError,
-    generator::{GeneratorError, GeneratorFields, UpdateGenerator},
-    key_pair::KeyPairError,
-    license::{AccessRefusal, LicenseError, Status},
-    product::{ProductError, ProductFields, UpdateProduct},
-    release::{NewRelease, ReleaseError},
+    block::BlockKind,
+    contract::ContractFields,
+    delivery::DeliveryCommand,
+    generator::{GeneratorFields, UpdateGenerator},
+    license::{AccessRefusal, Status},
+    product::{ProductFields, UpdateProduct},
+    release::NewRelease,
     settings::ChangeSettings,
     telemetry::Report,
     values::{Identifier, LicenseKey, MetaKey, Slug},
 };
-use serde::{Deserialize, Serialize};
 use uuid::Uuid;
+
+pub use super::outcome::{AssignedLicense, CommandResult, ExecuteError, Outcome, Refusal};
 
 /// Licenses that one command may make, assign or delete: so many are written durably in half a second.
 pub const LICENSES_MAX: usize = 10_000;

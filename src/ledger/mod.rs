@@ -33,7 +33,6 @@ use tokio::sync::{mpsc, oneshot, watch};
 pub use catalog::ProductName;
 pub use command::*;
 pub use executor::{QUEUE_COMMANDS_MAX, QUEUE_WEIGHT_MAX};
-pub use outcome::*;
 pub use open::{OpenError, Options, open_vault};
 pub use reads::{Backlog, ContractView, LicenseFilter, LicenseUse, LicenseView};
 pub use release_reads::DomainView;

@@ -1,5 +1,10 @@
 //! What became of a command: all that an answer says, so that it can be stored beside an idempotency key and given again.
 
+use keyledger_events::{
+    Timestamp, api_key::ApiKeyError, assignment_job::AssignmentResult, block::BlockError, contract::ContractError, delivery::DeliveryError,
+    download_token::DownloadTokenError, generator::GeneratorError, key_pair::KeyPairError, license::LicenseError, product::ProductError,
+    release::ReleaseError,
+};
 use serde::{Deserialize, Serialize};
 
 /// What a command came to.

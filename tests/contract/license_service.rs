@@ -1,5 +1,6 @@
 //! Interface B, as `license-service.json` has it.
 
+use reqwest::header::HeaderValue;
 use std::collections::BTreeMap;
 
 use futures::StreamExt as _;
@@ -314,7 +315,7 @@ async fn a_token_gives_the_newest_file_once(backend: Backend) {
     assert_eq!(response.headers()["content-disposition"], "attachment; filename=\"program.zip\"");
     assert_eq!(
         (&response.headers()["content-type"], &response.headers()["content-length"]),
-        (&"application/zip".parse().unwrap(), &"11".parse().unwrap())
+        (&HeaderValue::from_static("application/zip"), &HeaderValue::from_static("11"))
     );
     assert_eq!(response.headers()["cache-control"], "no-cache, no-store, must-revalidate");
     assert_eq!(response.bytes().await.expect("the file"), "new content");

@@ -1,5 +1,6 @@
 //! Assigning several available keys at once, and queued with a web hook.
 
+use reqwest::header::{self, HeaderValue};
 use std::collections::BTreeMap;
 
 use crate::support::receiver::{Received, Receiver};
@@ -138,7 +139,7 @@ async fn original(on: &Running, received: &Received) -> Answer {
         text.strip_prefix("{\"headers\":{},\"original\":").and_then(|text| text.strip_suffix(",\"exception\":null}")).map(str::to_string)
     };
     let original = frame(&received.body).unwrap_or_else(|| panic!("another frame: {}", received.body));
-    let headers = [("content-type".parse().unwrap(), "application/json".parse().unwrap())].into_iter().collect();
+    let headers = [(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))].into_iter().collect();
     Answer::read(200, headers, &original, on.api.ring()).await
 }
 
