@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::Router;
 
 use super::{
-    admin::{api_keys, block_list, key_pairs, licenses, products, settings},
+    admin::{self, api_keys, block_list, deliveries, key_pairs, licenses, products, settings},
     assignments,
     body::LARGE_BODY_MAX,
     changelog, contract_api, contracts, docs, download,
@@ -20,6 +20,10 @@ use crate::app::App;
 const PRODUCTS: &str = "admin:products";
 const LICENSES: &str = "admin:licenses";
 const SETTINGS: &str = "admin:settings";
+const GENERATORS: &str = "admin:generators";
+const CONTRACTS: &str = "admin:contracts";
+const DELIVERIES: &str = "admin:deliveries";
+const RELEASES: &str = "admin:releases";
 const API_KEYS: &str = "admin:api-keys";
 const BLOCK_LIST: &str = "admin:block-list";
 
@@ -94,11 +98,32 @@ pub fn routes() -> Routes {
         .admin(get("/admin/v1/licenses").needs(LICENSES), &licenses::LIST, licenses::list)
         .admin(get("/admin/v1/licenses/{license}").needs(LICENSES), &licenses::SHOW, licenses::show)
         .admin(get("/admin/v1/licenses/{license}/activations").needs(LICENSES), &licenses::ACTIVATIONS, licenses::activations)
+        .admin(post("/admin/v1/licenses/{license}/activations/{activation}/deactivate").needs(LICENSES), &licenses::DEACTIVATE, licenses::deactivate)
         .admin(post("/admin/v1/licenses/{license}/block").needs(LICENSES), &licenses::BLOCK, licenses::block)
         .admin(post("/admin/v1/licenses/{license}/unblock").needs(LICENSES), &licenses::UNBLOCK, licenses::unblock)
         .admin(put("/admin/v1/licenses/{license}/license-key").needs(LICENSES), &licenses::REPLACE_KEY, licenses::replace_key)
         .admin(get("/admin/v1/settings").needs(SETTINGS), &settings::SHOW, settings::show)
         .admin(patch("/admin/v1/settings").needs(SETTINGS), &settings::UPDATE, settings::update)
+        .admin(get("/admin/v1/generators").needs(GENERATORS), &admin::generators::LIST, admin::generators::list)
+        .admin(post("/admin/v1/generators").needs(GENERATORS), &admin::generators::CREATE, admin::generators::create)
+        .admin(get("/admin/v1/generators/{generator}").needs(GENERATORS), &admin::generators::SHOW, admin::generators::show)
+        .admin(patch("/admin/v1/generators/{generator}").needs(GENERATORS), &admin::generators::UPDATE, admin::generators::update)
+        .admin(delete("/admin/v1/generators/{generator}").needs(GENERATORS), &admin::generators::DELETE, admin::generators::delete)
+        .admin(get("/admin/v1/contracts").needs(CONTRACTS), &admin::contracts::LIST, admin::contracts::list)
+        .admin(post("/admin/v1/contracts").needs(CONTRACTS), &admin::contracts::CREATE, admin::contracts::create)
+        .admin(get("/admin/v1/contracts/{contract}").needs(CONTRACTS), &admin::contracts::SHOW, admin::contracts::show)
+        .admin(put("/admin/v1/contracts/{contract}").needs(CONTRACTS), &admin::contracts::REPLACE, admin::contracts::replace)
+        .admin(delete("/admin/v1/contracts/{contract}").needs(CONTRACTS), &admin::contracts::DELETE, admin::contracts::delete)
+        .admin(get("/admin/v1/deliveries").needs(DELIVERIES), &deliveries::LIST, deliveries::list)
+        .admin(get("/admin/v1/deliveries/{delivery}").needs(DELIVERIES), &deliveries::SHOW, deliveries::show)
+        .admin(post("/admin/v1/deliveries/{delivery}/retry").needs(DELIVERIES), &deliveries::RETRY, deliveries::retry)
+        .admin(get("/admin/v1/releases").needs(RELEASES), &admin::releases::LIST, admin::releases::list)
+        .admin(post("/admin/v1/releases").needs(RELEASES), &admin::releases::UPLOAD, admin::releases::upload)
+        .admin(get("/admin/v1/releases/{release}").needs(RELEASES), &admin::releases::SHOW, admin::releases::show)
+        .admin(patch("/admin/v1/releases/{release}").needs(RELEASES), &admin::releases::UPDATE, admin::releases::update)
+        .admin(post("/admin/v1/releases/{release}/publish").needs(RELEASES), &admin::releases::PUBLISH, admin::releases::publish)
+        .admin(post("/admin/v1/releases/{release}/unpublish").needs(RELEASES), &admin::releases::UNPUBLISH, admin::releases::unpublish)
+        .admin(post("/admin/v1/releases/{release}/withdraw").needs(RELEASES), &admin::releases::WITHDRAW, admin::releases::withdraw)
         .admin(get("/admin/v1/api-keys").needs(API_KEYS), &api_keys::LIST, api_keys::list)
         .admin(post("/admin/v1/api-keys").needs(API_KEYS), &api_keys::CREATE, api_keys::create)
         .admin(get("/admin/v1/api-keys/{api_key}").needs(API_KEYS), &api_keys::SHOW, api_keys::show)

@@ -4,7 +4,7 @@
 use std::sync::LazyLock;
 
 use keyledger_events::block::BlockKind;
-use keyledger_projections::{ActivationRow, ApiKeyRow, BlockRow, LicenseRow, ProductRow, Table, Value};
+use keyledger_projections::{ActivationRow, ApiKeyRow, BlockRow, GeneratorRow, LicenseRow, ProductRow, Table, Value};
 
 use super::{
     Ledger, LicenseFilter,
@@ -29,6 +29,7 @@ impl ListSql {
 static PRODUCTS: LazyLock<ListSql> = LazyLock::new(|| ListSql::new(Table::Product, "NOT t.deleted"));
 static API_KEYS: LazyLock<ListSql> = LazyLock::new(|| ListSql::new(Table::ApiKey, "t.number > 0"));
 static BLOCKS: LazyLock<ListSql> = LazyLock::new(|| ListSql::new(Table::Block, "t.number > 0"));
+static GENERATORS: LazyLock<ListSql> = LazyLock::new(|| ListSql::new(Table::Generator, "NOT t.deleted"));
 static LICENSES: LazyLock<ListSql> = LazyLock::new(|| ListSql::new(Table::License, "NOT t.deleted"));
 
 static BLOCK_BY_VALUE: LazyLock<String> =
@@ -85,6 +86,14 @@ impl Ledger {
     /// When the store fails.
     pub async fn list_products(&self, after: Option<i64>, limit: i64) -> Result<Vec<ProductRow>, StoreError> {
         self.list(Table::Product, &PRODUCTS, after, limit, ProductRow::read).await
+    }
+
+    /// Generators that are not deleted.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn list_generators(&self, after: Option<i64>, limit: i64) -> Result<Vec<GeneratorRow>, StoreError> {
+        self.list(Table::Generator, &GENERATORS, after, limit, GeneratorRow::read).await
     }
 
     /// API keys, disabled ones too.

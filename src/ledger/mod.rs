@@ -34,6 +34,7 @@ pub use catalog::ProductName;
 pub use command::*;
 pub use executor::{QUEUE_COMMANDS_MAX, QUEUE_WEIGHT_MAX};
 pub use open::{OpenError, Options, open_vault};
+pub use outcome::*;
 pub use reads::{Backlog, ContractView, LicenseFilter, LicenseUse, LicenseView};
 pub use release_reads::DomainView;
 pub use telemetry::TelemetryFilter;

@@ -277,3 +277,23 @@ async fn execute(call: AdminCall, command: Command) -> Replied<Shown<License>> {
         other => Err(Problem::unexpected(&other)),
     }
 }
+
+pub const DEACTIVATE: Doc = Doc::new("End an activation of a license")
+    .details("Who gave a URL to be told at is told: the client with its activation, the vendor with the product.");
+
+pub async fn deactivate(call: AdminCall, (): ()) -> Replied<Shown<Activation>> {
+    let unknown = || Problem::not_found("activation");
+    let row = found(&call).await?;
+    let activation = call.number("activation")?;
+    let outcome = call.execute(Command::EndActivation { license: row.license.number, activation }).await?;
+    match outcome.result {
+        CommandResult::Deactivated => {
+            let license = found(&call).await?.license;
+            let activation = call.app.ledger.activation(activation).await?.ok_or_else(unknown)?;
+            Ok(Shown(Activation::new(activation, &license)))
+        }
+        CommandResult::AlreadyInactive => Err(Problem::conflict("The activation has ended already.")),
+        CommandResult::LicenseRefused(LicenseError::NoActivation | LicenseError::Unknown) => Err(unknown()),
+        other => Err(Problem::unexpected(&other)),
+    }
+}

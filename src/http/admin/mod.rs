@@ -4,12 +4,16 @@
 pub mod api_keys;
 pub mod block_list;
 mod check;
+pub mod contracts;
 mod cursor;
+pub mod deliveries;
+pub mod generators;
 mod input;
 pub mod key_pairs;
 pub mod licenses;
 mod problem;
 pub mod products;
+pub mod releases;
 pub mod settings;
 
 use std::sync::Arc;
@@ -33,7 +37,7 @@ use crate::{
 pub use check::Check;
 pub use cursor::{Listing, Wanted};
 pub use input::{Created, Described, Done, Input, InputPlace, Json, Page, Paged, Query, Reply, Shown};
-pub use problem::{Kind, Problem, ProblemBody};
+pub use problem::{FieldError, Kind, Problem, ProblemBody};
 
 /// What a handler of the administration ends with.
 pub type Replied<T> = Result<T, Problem>;
@@ -118,7 +122,6 @@ impl AdminCall {
 
     /// Who asks, and under which idempotency key, for what executes commands itself. `compared` is what the key compares.
     #[must_use]
-    #[allow(dead_code, reason = "what the routes need differs while they are being added")]
     pub fn request_parts(&self, compared: &[u8]) -> (Origin, Option<Idempotency>) {
         let parameters = self.app.ledger.vault().request_hash(&[compared]);
         let idempotency = self.idempotency.as_ref().map(|idempotency| Idempotency { parameters, id: idempotency.id.clone() });

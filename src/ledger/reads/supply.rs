@@ -26,6 +26,7 @@ fn contracts(condition: &str) -> String {
 }
 
 static CONTRACTS: LazyLock<String> = LazyLock::new(|| contracts(""));
+static CONTRACT_PAGE: LazyLock<String> = LazyLock::new(|| format!("{} LIMIT $2", contracts("AND k.number > $1")));
 static CONTRACTS_OF: LazyLock<String> = LazyLock::new(|| contracts("AND k.product = $1"));
 static CONTRACT: LazyLock<String> = LazyLock::new(|| contracts("AND k.number = $1"));
 static CONTRACT_BY_KEY: LazyLock<String> = LazyLock::new(|| contracts("AND k.contract_key = $1"));
@@ -85,6 +86,15 @@ impl Ledger {
             Some(product) => self.query_list(CONTRACTS_OF.as_str(), vec![product.into()]).await?,
             None => self.query_list(CONTRACTS.as_str(), Vec::new()).await?,
         };
+        rows.into_iter().map(contract).collect()
+    }
+
+    /// Contracts that are not deleted, in ascending number after one.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn list_contracts(&self, after: Option<i64>, limit: i64) -> Result<Vec<ContractView>, StoreError> {
+        let rows = self.query_list(CONTRACT_PAGE.as_str(), vec![after.unwrap_or(0).into(), limit.into()]).await?;
         rows.into_iter().map(contract).collect()
     }
 
