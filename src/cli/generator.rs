@@ -37,10 +37,10 @@ pub struct RuleArgs {
     #[arg(long, value_parser = method)]
     method: Option<Method>,
     /// What every key begins with.
-    #[arg(long)]
+    #[arg(long, allow_hyphen_values = true)]
     prefix: Option<String>,
     /// What every key ends with.
-    #[arg(long)]
+    #[arg(long, allow_hyphen_values = true)]
     suffix: Option<String>,
     /// Of chunk-system: how many chunks, joined by hyphens.
     #[arg(long, value_name = "N")]
@@ -55,7 +55,7 @@ pub struct RuleArgs {
     #[arg(long, value_name = "NAME")]
     function_name: Option<String>,
     /// Of the function pattern: # is a digit, @ a letter, * of the charset, \ takes the next character as it is.
-    #[arg(long)]
+    #[arg(long, allow_hyphen_values = true)]
     pattern: Option<String>,
     /// Activations of a license made; 0 is unlimited.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(i64).range(0..=COUNT_MAX))]

@@ -240,7 +240,8 @@ async fn the_same_checks_run_again_at_the_download(backend: Backend) {
     with.refused(&link).await.expect(203, PRODUCT);
     api.set_product_status(with.product, "active").await;
     with.on.ledger.run(&["block", "add", "--identifier", IDENTIFIER]).await.success();
-    eventually("the identifier is blocked", || async { (with.refused(&link).await.code() == 150).then_some(()) }).await;
+    eventually("the identifier is blocked", || async { (with.get(&link).send().await.ok()?.status() == 403).then_some(()) }).await;
+    with.refused(&link).await.expect(150, GLOBAL);
     with.on.ledger.run(&["block", "remove", "--identifier", IDENTIFIER]).await.success();
     eventually("it is no longer", || async { (with.get(&link).send().await.ok()?.bytes().await.ok()? == CONTENT).then_some(()) }).await;
     api.form("delete-license-key", fields!(license_key: with.license)).await.expect(850, PRODUCT);

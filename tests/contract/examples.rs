@@ -14,6 +14,9 @@ const RECORDED: &str = include_str!("../fixtures/licensing-v1.json");
 /// The API key of most recorded requests; the test server's bootstrap key, so that requests go out as they were recorded.
 const RECORDED_API_KEY: &str = "2964c3c9-0b5d-4d89-b3ac-4668f30bc492";
 
+/// The key of the others: one vendor's too, with as many capabilities.
+const RECORDED_SECOND_API_KEY: &str = "bd494175-4582-43dd-9c32-c58f45e2ec91";
+
 /// How many examples were recorded for these routes.
 const EXAMPLES: usize = 59;
 
@@ -81,7 +84,8 @@ pub fn recorded() -> Vec<Example> {
 }
 
 fn parameters(request: &Json) -> Fields {
-    request.members().iter().map(|(name, value)| (name.clone(), value.text().to_string())).collect()
+    let value = |text: &str| if text == RECORDED_SECOND_API_KEY { RECORDED_API_KEY } else { text }.to_string();
+    request.members().iter().map(|(name, text)| (name.clone(), value(text.text()))).collect()
 }
 
 /// What differs between the recorded answer and the one that came.
