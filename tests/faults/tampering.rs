@@ -90,7 +90,7 @@ async fn verify_finds_a_cut_off_log(backend: Backend) {
 async fn verify_finds_a_projection_that_does_not_follow_from_the_log(backend: Backend) {
     for change in ["activation_limit = activation_limit + 1", "activation_limit = 0"] {
         let ledger = with_history(backend).await;
-        let table = table_with_column(&ledger, "activation_limit").await;
+        let table = table_with_column(&ledger, "active_count").await;
         let sql = format!("UPDATE {table} SET {change} WHERE number = (SELECT max(number) FROM {table})");
         raw::execute(&ledger.place, &sql).await.expect("a projection can be changed");
         let said = ledger.run(&["verify"]).await.failure(1);
@@ -100,7 +100,7 @@ async fn verify_finds_a_projection_that_does_not_follow_from_the_log(backend: Ba
         ledger.expect_intact().await;
     }
     let ledger = with_history(backend).await;
-    let table = table_with_column(&ledger, "activation_limit").await;
+    let table = table_with_column(&ledger, "active_count").await;
     let sql = format!("DELETE FROM {table} WHERE number = (SELECT min(number) FROM {table})");
     raw::execute(&ledger.place, &sql).await.expect("a projection can be changed");
     ledger.run(&["verify"]).await.failure(1);
