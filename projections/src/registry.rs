@@ -332,8 +332,8 @@ mod tests {
     fn versions_tell_older_from_newer() {
         assert_eq!(compare_versions(&versions()), Versions::Same);
         assert_eq!(compare_versions(""), Versions::Older);
-        assert_eq!(compare_versions(&versions().replace("activation=1", "activation=0")), Versions::Older);
-        assert_eq!(compare_versions(&versions().replace("activation=1", "activation=99")), Versions::Newer);
+        assert_eq!(compare_versions(&versions().replace("block=1", "block=0")), Versions::Older);
+        assert_eq!(compare_versions(&versions().replace("block=1", "block=99")), Versions::Newer);
         assert_eq!(compare_versions(&format!("{} future=1", versions())), Versions::Newer);
     }
 }
