@@ -71,7 +71,7 @@ impl Aggregate for StockLicense {
 
     async fn handle(&mut self, identifier: Identifier, (): &(), sink: &EventSink<Self>) -> Result<(), LicenseError> {
         let activation = self.license.activations.values().find(|row| row.identifier.as_deref() == Some(identifier.as_str()));
-        let at_hand = AtHand { license: self.license.license.as_ref(), activation, meta: None, product_active: true };
+        let at_hand = AtHand { license: self.license.license.as_ref(), activation, meta: None, product_active: true, key_taken: false };
         let command = LicenseCommand::Activate { identifier: Some(identifier), post_url: None };
         let decision = decide(at_hand, &command, &Context { now: Timestamp(1), ..Context::default() });
         decision.outcome?;
