@@ -111,6 +111,27 @@ impl Files {
         let object = new_id();
         let upload = self.store()?.put_multipart(&path(object)).await?;
         let mut upload = Unfinished(Some(WriteMultipart::new_with_chunk_size(upload, PART_BYTES)));
+        let sent = self.send(&mut upload, content).await;
+        let writer = upload.0.take();
+        match sent {
+            Ok((size, sha256)) => {
+                if let Some(writer) = writer {
+                    writer.finish().await?;
+                }
+                Ok(StoredFile { object, size, sha256 })
+            }
+            Err(error) => {
+                // Before anyone is told: a command line ends with its answer, and takes its tasks along.
+                if let Some(writer) = writer {
+                    abort(writer).await;
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Sends the content, whose size and hash it gives.
+    async fn send<E>(&self, upload: &mut Unfinished, content: impl Stream<Item = Result<Bytes, E>>) -> Result<(i64, String), FilesError> {
         let mut hash = digest::Context::new(&digest::SHA256);
         let mut size: u64 = 0;
         let mut content = pin!(content);
@@ -130,11 +151,8 @@ impl Files {
                 writer.put(piece);
             }
         }
-        if let Some(writer) = upload.0.take() {
-            writer.finish().await?;
-        }
         let size = i64::try_from(size).map_err(|_| FilesError::TooLarge(self.upload_max))?;
-        Ok(StoredFile { object, size, sha256: hex::encode(hash.finish()) })
+        Ok((size, hex::encode(hash.finish())))
     }
 
     /// Whether a file of this size is there.
@@ -198,7 +216,13 @@ fn s3(url: &str, place: &str) -> Result<Arc<dyn ObjectStore>, FilesError> {
     Ok(if prefix.is_empty() { Arc::new(store) } else { Arc::new(PrefixStore::new(store, prefix)) })
 }
 
-/// Drops what was sent of an upload that doesn't come to its end, also when whoever sends it is gone.
+async fn abort(writer: WriteMultipart) {
+    if let Err(error) = writer.abort().await {
+        tracing::warn!(%error, "a broken upload could not be thrown away");
+    }
+}
+
+/// Drops what was sent of an upload whose sender is gone.
 struct Unfinished(Option<WriteMultipart>);
 
 impl Drop for Unfinished {
@@ -206,11 +230,7 @@ impl Drop for Unfinished {
         if let Some(writer) = self.0.take()
             && let Ok(runtime) = tokio::runtime::Handle::try_current()
         {
-            runtime.spawn(async move {
-                if let Err(error) = writer.abort().await {
-                    tracing::warn!(%error, "a broken upload could not be thrown away");
-                }
-            });
+            runtime.spawn(abort(writer));
         }
     }
 }
@@ -254,6 +274,10 @@ mod tests {
         assert!(matches!(files.put(pieces(&["ab", "cd"])).await, Err(FilesError::TooLarge(3))));
         let broken = stream::iter([Ok(Bytes::from_static(b"ab")), Err("gone")]);
         assert!(matches!(files.put(broken).await, Err(FilesError::Broken)));
+        assert_eq!(count(folder.path()), 0, "before the caller is told");
+        let mut gone = Box::pin(files.put(stream::iter([Ok::<_, Infallible>(Bytes::from_static(b"ab"))]).chain(stream::pending())));
+        assert!(futures::poll!(&mut gone).is_pending());
+        drop(gone);
         for _ in 0..200 {
             if count(folder.path()) == 0 {
                 return;
