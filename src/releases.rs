@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use crate::{
     files::{Files, FilesError},
-    ledger::{Command, CommandResult, ExecuteError, Idempotency, Ledger, Origin, Outcome, Request},
+    ledger::{Command, CommandResult, DistributionCommand, ExecuteError, Idempotency, Ledger, Origin, Outcome, Request},
     store::StoreError,
 };
 
@@ -140,7 +140,7 @@ pub async fn upload<E>(
     }
     let file = files.put(content).await?;
     let object = file.object;
-    let command = Command::UploadRelease(NewRelease {
+    let command = Command::Distribution(DistributionCommand::UploadRelease(NewRelease {
         product: details.product,
         version: details.version,
         numeric_version: details.numeric_version,
@@ -151,7 +151,7 @@ pub async fn upload<E>(
         size: file.size,
         sha256: file.sha256,
         object,
-    });
+    }));
     let executed = ledger.execute(Request { command, origin, idempotency }).await;
     let is_kept = match &executed {
         // Under an idempotency key the outcome may be an earlier one's, with a file of its own.
@@ -184,7 +184,7 @@ pub async fn withdraw(
     origin: Origin,
     idempotency: Option<Idempotency>,
 ) -> Result<Outcome, ExecuteError> {
-    let command = Command::WithdrawRelease { release };
+    let command = Command::Distribution(DistributionCommand::WithdrawRelease { release });
     let outcome = ledger.execute(Request { command, origin, idempotency }).await?;
     if outcome.result == CommandResult::ReleaseWithdrawn
         && let Ok(Some(row)) = ledger.release(release).await

@@ -1,22 +1,19 @@
 //! `keyledger api-key` and `keyledger block`.
 
 use std::sync::LazyLock;
-use std::time::Duration;
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use clap::{Args, Subcommand};
 use keyledger_events::{Timestamp, block::BlockKind, values::Identifier, values::short_text};
 use keyledger_projections::{ApiKeyRow, BlockRow, Table};
 
-use super::{Failure, StoreArgs};
+use super::{ChangeArgs, Failure, StoreArgs, unexpected};
 use crate::{
     access::parse_network,
     http::capabilities,
-    ledger::{Command, CommandResult, Ledger, Origin, Request},
+    ledger::{Command, CommandResult},
     vault::random,
 };
-
-pub(super) const CLOSE_PATIENCE: Duration = Duration::from_secs(60);
 
 #[derive(Debug, Subcommand)]
 pub enum ApiKeyCommand {
@@ -31,10 +28,7 @@ pub enum ApiKeyCommand {
 #[derive(Debug, Args)]
 pub struct CreateArgs {
     #[command(flatten)]
-    store: StoreArgs,
-    /// Why, for the history.
-    #[arg(long, value_name = "TEXT")]
-    reason: Option<String>,
+    change: ChangeArgs,
     /// What the key is for, as lists and histories show it.
     #[arg(long)]
     name: String,
@@ -58,10 +52,7 @@ pub struct ListArgs {
 #[derive(Debug, Args)]
 pub struct DisableArgs {
     #[command(flatten)]
-    store: StoreArgs,
-    /// Why, for the history.
-    #[arg(long, value_name = "TEXT")]
-    reason: Option<String>,
+    change: ChangeArgs,
     /// The key's number in the list.
     number: i64,
 }
@@ -80,10 +71,7 @@ pub enum BlockCommand {
 #[group(id = "entry", required = true, multiple = false, args = ["ip", "identifier"])]
 pub struct EntryArgs {
     #[command(flatten)]
-    store: StoreArgs,
-    /// Why, for the history.
-    #[arg(long, value_name = "TEXT")]
-    reason: Option<String>,
+    change: ChangeArgs,
     /// An address or a network.
     #[arg(long, value_name = "CIDR")]
     ip: Option<String>,
@@ -92,42 +80,18 @@ pub struct EntryArgs {
     identifier: Option<String>,
 }
 
-/// Who asks at the command line, and why.
-pub(super) fn operator_origin(operation: &'static str, reason: Option<&str>) -> Result<Origin, Failure> {
-    let reason = reason.map(|text| short_text(text).map(str::to_owned)).transpose().map_err(|error| format!("--reason {error}"))?;
-    let operator = std::env::var("SUDO_USER").or_else(|_| std::env::var("USER")).ok();
-    let operator = operator.as_deref().and_then(|name| short_text(name).ok()).map(str::to_owned);
-    Ok(Origin { operation: Some(operation), operator, reason, ..Origin::operator() })
-}
-
-pub(super) async fn execute(
-    store: &StoreArgs,
-    operation: &'static str,
-    reason: Option<&str>,
-    command: impl FnOnce(&Ledger) -> Result<Command, Failure>,
-) -> Result<CommandResult, Failure> {
-    let origin = operator_origin(operation, reason)?;
-    let ledger = store.open().await?;
-    let request = Request { command: command(&ledger)?, origin, idempotency: None };
-    let outcome = ledger.execute(request).await;
-    ledger.close(CLOSE_PATIENCE).await;
-    Ok(outcome?.result)
-}
-
 pub async fn api_key(command: ApiKeyCommand) -> Result<(), Failure> {
     match command {
         ApiKeyCommand::Create(args) => create(args).await,
         ApiKeyCommand::List(args) => list_keys(args).await,
-        ApiKeyCommand::Disable(args) => {
-            match execute(&args.store, "api-key disable", args.reason.as_deref(), |_| Ok(Command::DisableApiKey { number: args.number })).await? {
-                CommandResult::ApiKeyDisabled => {
-                    println!("API key {} is disabled", args.number);
-                    Ok(())
-                }
-                CommandResult::ApiKeyRefused(error) => Err(format!("API key {}: {error}", args.number).into()),
-                other => Err(unexpected(&other)),
+        ApiKeyCommand::Disable(args) => match args.change.execute("api-key disable", |_| Ok(Command::DisableApiKey { number: args.number })).await? {
+            CommandResult::ApiKeyDisabled => {
+                println!("API key {} is disabled", args.number);
+                Ok(())
             }
-        }
+            CommandResult::ApiKeyRefused(error) => Err(format!("API key {}: {error}", args.number).into()),
+            other => Err(unexpected(&other)),
+        },
     }
 }
 
@@ -149,12 +113,14 @@ async fn create(args: CreateArgs) -> Result<(), Failure> {
     let salt = random::<32>()?;
     let capabilities = args.capabilities;
     let mut value = String::new();
-    let result = execute(&args.store, "api-key create", args.reason.as_deref(), |ledger| {
-        value = ledger.vault().api_key_value(&salt);
-        let hmac = ledger.vault().api_key_hash(&value);
-        Ok(Command::CreateApiKey { name, capabilities, allow_ips, expires_at, hmac, salt: URL_SAFE_NO_PAD.encode(salt) })
-    })
-    .await?;
+    let result = args
+        .change
+        .execute("api-key create", |ledger| {
+            value = ledger.vault().api_key_value(&salt);
+            let hmac = ledger.vault().api_key_hash(&value);
+            Ok(Command::CreateApiKey { name, capabilities, allow_ips, expires_at, hmac, salt: URL_SAFE_NO_PAD.encode(salt) })
+        })
+        .await?;
     match result {
         CommandResult::ApiKeyCreated { number, .. } => {
             println!("{value}");
@@ -205,7 +171,7 @@ pub async fn block(command: BlockCommand) -> Result<(), Failure> {
         BlockCommand::Add(args) => {
             let (kind, value) = entry(&args)?;
             let shown = value.clone();
-            match execute(&args.store, "block add", args.reason.as_deref(), |_| Ok(Command::AddBlock { kind, value })).await? {
+            match args.change.execute("block add", |_| Ok(Command::AddBlock { kind, value })).await? {
                 CommandResult::BlockAdded => println!("{} {shown} is blocked", kind.as_str()),
                 CommandResult::BlockRefused(error) => return Err(format!("{} {shown}: {error}", kind.as_str()).into()),
                 other => return Err(unexpected(&other)),
@@ -214,7 +180,7 @@ pub async fn block(command: BlockCommand) -> Result<(), Failure> {
         BlockCommand::Remove(args) => {
             let (kind, value) = entry(&args)?;
             let shown = value.clone();
-            match execute(&args.store, "block remove", args.reason.as_deref(), |_| Ok(Command::RemoveBlock { kind, value })).await? {
+            match args.change.execute("block remove", |_| Ok(Command::RemoveBlock { kind, value })).await? {
                 CommandResult::BlockRemoved => println!("{} {shown} is no longer blocked", kind.as_str()),
                 CommandResult::BlockRefused(error) => return Err(format!("{} {shown}: {error}", kind.as_str()).into()),
                 other => return Err(unexpected(&other)),
@@ -231,8 +197,4 @@ pub async fn block(command: BlockCommand) -> Result<(), Failure> {
         }
     }
     Ok(())
-}
-
-pub(super) fn unexpected(result: &CommandResult) -> Failure {
-    format!("unexpected result: {result:?}").into()
 }

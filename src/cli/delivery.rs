@@ -6,10 +6,7 @@ use clap::{Args, Subcommand};
 use keyledger_events::delivery::{DeliveryCommand as LedgerDelivery, DeliveryState};
 use keyledger_projections::{DeliveryRow, Table};
 
-use super::{
-    Failure, StoreArgs,
-    access::{execute, unexpected},
-};
+use super::{ChangeArgs, Failure, StoreArgs, unexpected};
 use crate::ledger::{Command, CommandResult};
 
 /// Deliveries shown at most.
@@ -35,10 +32,7 @@ pub struct ListArgs {
 #[derive(Debug, Args)]
 pub struct RetryArgs {
     #[command(flatten)]
-    store: StoreArgs,
-    /// Why, for the history.
-    #[arg(long, value_name = "TEXT")]
-    reason: Option<String>,
+    change: ChangeArgs,
     /// The delivery's number in the list.
     number: i64,
 }
@@ -54,7 +48,7 @@ pub async fn run(command: DeliveryCommand) -> Result<(), Failure> {
         DeliveryCommand::List(args) => list(&args).await,
         DeliveryCommand::Retry(args) => {
             let command = |_: &_| Ok(Command::Delivery { delivery: args.number, command: LedgerDelivery::Retry });
-            match execute(&args.store, "delivery retry", args.reason.as_deref(), command).await? {
+            match args.change.execute("delivery retry", command).await? {
                 CommandResult::DeliveryDone => {
                     println!("Delivery {} is tried again", args.number);
                     Ok(())

@@ -9,10 +9,7 @@ use keyledger_events::{
 };
 use keyledger_projections::{GeneratorRow, Table};
 
-use super::{
-    Failure, StoreArgs,
-    access::{execute, unexpected},
-};
+use super::{ChangeArgs, Failure, StoreArgs, unexpected};
 use crate::ledger::{Command, CommandResult};
 
 /// The function that a pattern is for.
@@ -75,10 +72,7 @@ fn method(text: &str) -> Result<Method, String> {
 #[derive(Debug, Args)]
 pub struct CreateArgs {
     #[command(flatten)]
-    store: StoreArgs,
-    /// Why, for the history.
-    #[arg(long, value_name = "TEXT")]
-    reason: Option<String>,
+    change: ChangeArgs,
     /// The product's number.
     #[arg(long, value_name = "NUMBER")]
     product: i64,
@@ -89,10 +83,7 @@ pub struct CreateArgs {
 #[derive(Debug, Args)]
 pub struct UpdateArgs {
     #[command(flatten)]
-    store: StoreArgs,
-    /// Why, for the history.
-    #[arg(long, value_name = "TEXT")]
-    reason: Option<String>,
+    change: ChangeArgs,
     /// The generator's number in the list.
     number: i64,
     /// Another product's number.
@@ -105,10 +96,7 @@ pub struct UpdateArgs {
 #[derive(Debug, Args)]
 pub struct NumberArgs {
     #[command(flatten)]
-    store: StoreArgs,
-    /// Why, for the history.
-    #[arg(long, value_name = "TEXT")]
-    reason: Option<String>,
+    change: ChangeArgs,
     /// The generator's number in the list.
     number: i64,
 }
@@ -123,17 +111,17 @@ pub async fn run(command: GeneratorCommand) -> Result<(), Failure> {
     match command {
         GeneratorCommand::Create(args) => {
             let fields = new_fields(args.product, args.rule);
-            let result = execute(&args.store, "generator create", args.reason.as_deref(), |_| Ok(Command::CreateGenerator { fields })).await?;
+            let result = args.change.execute("generator create", |_| Ok(Command::CreateGenerator { fields })).await?;
             report(result)
         }
         GeneratorCommand::Update(args) => {
             let (generator, update) = (args.number, changes(args.product, args.rule));
             let command = |_: &_| Ok(Command::UpdateGenerator { generator, update });
-            report(execute(&args.store, "generator update", args.reason.as_deref(), command).await?)
+            report(args.change.execute("generator update", command).await?)
         }
         GeneratorCommand::Delete(args) => {
             let command = |_: &_| Ok(Command::DeleteGenerator { generator: args.number });
-            report(execute(&args.store, "generator delete", args.reason.as_deref(), command).await?)
+            report(args.change.execute("generator delete", command).await?)
         }
         GeneratorCommand::List(args) => list(&args.store).await,
     }

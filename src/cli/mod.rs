@@ -1,6 +1,7 @@
 //! The command line. Results go to standard output, everything else to standard error.
 
 mod access;
+mod change;
 mod check;
 mod delivery;
 mod demo;
@@ -17,6 +18,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
+use change::{ChangeArgs, unexpected};
 pub use store::StoreArgs;
 
 /// How often a worker thread looks for new input between two tasks. The default of 61 makes a request that needs no

@@ -9,10 +9,7 @@ use keyledger_events::{
 };
 use keyledger_projections::ProductRow;
 
-use super::{
-    Failure, StoreArgs,
-    access::{execute, unexpected},
-};
+use super::{ChangeArgs, Failure, StoreArgs, unexpected};
 use crate::{
     http::is_url,
     ledger::{Command, CommandResult, Ledger, NewKeyPair},
@@ -62,10 +59,7 @@ struct Given {
 #[derive(Debug, Args)]
 pub struct CreateArgs {
     #[command(flatten)]
-    store: StoreArgs,
-    /// Why, for the history.
-    #[arg(long, value_name = "TEXT")]
-    reason: Option<String>,
+    change: ChangeArgs,
     #[arg(long, value_name = "TEXT")]
     name: String,
     #[arg(long, value_name = "TEXT")]
@@ -80,10 +74,7 @@ pub struct CreateArgs {
 #[derive(Debug, Args)]
 pub struct UpdateArgs {
     #[command(flatten)]
-    store: StoreArgs,
-    /// Why, for the history.
-    #[arg(long, value_name = "TEXT")]
-    reason: Option<String>,
+    change: ChangeArgs,
     /// The product's number in the list.
     number: i64,
     #[arg(long, value_name = "TEXT")]
@@ -106,10 +97,7 @@ pub struct UpdateArgs {
 #[derive(Debug, Args)]
 pub struct RotateArgs {
     #[command(flatten)]
-    store: StoreArgs,
-    /// Why, for the history.
-    #[arg(long, value_name = "TEXT")]
-    reason: Option<String>,
+    change: ChangeArgs,
     /// The product's number in the list.
     number: i64,
     /// 2048, 3072 or 4096.
@@ -120,10 +108,7 @@ pub struct RotateArgs {
 #[derive(Debug, Args)]
 pub struct ImportArgs {
     #[command(flatten)]
-    store: StoreArgs,
-    /// Why, for the history.
-    #[arg(long, value_name = "TEXT")]
-    reason: Option<String>,
+    change: ChangeArgs,
     /// The product's number in the list.
     number: i64,
     /// The private key: RSA of 2048 to 4096 bits, PKCS#1 or PKCS#8, PEM, without a passphrase.
@@ -139,10 +124,7 @@ pub struct ListArgs {
 #[derive(Debug, Args)]
 pub struct DeleteArgs {
     #[command(flatten)]
-    store: StoreArgs,
-    /// Why, for the history.
-    #[arg(long, value_name = "TEXT")]
-    reason: Option<String>,
+    change: ChangeArgs,
     /// The product's number in the list.
     number: i64,
 }
@@ -205,7 +187,7 @@ pub async fn product(command: ProductCommand) -> Result<(), Failure> {
             let product = args.number;
             let (slug, changelog, api_download) = (args.slug, args.changelog, args.api_download);
             let command = |_: &_| Ok(Command::ChangeProduct { product, update, slug, changelog, api_download });
-            match execute(&args.store, "product update", args.reason.as_deref(), command).await? {
+            match args.change.execute("product update", command).await? {
                 CommandResult::ProductUpdated => println!("product {product} is as it shall be"),
                 CommandResult::ProductRefused(error) => return Err(format!("product {product}: {error}").into()),
                 other => return Err(unexpected(&other)),
@@ -213,16 +195,14 @@ pub async fn product(command: ProductCommand) -> Result<(), Failure> {
             Ok(())
         }
         ProductCommand::List(args) => list(args).await,
-        ProductCommand::RotateKey(args) => {
-            add_key(&args.store, "product rotate-key", args.reason.as_deref(), args.number, |vault| signer::generate(vault, args.bits)).await
-        }
+        ProductCommand::RotateKey(args) => add_key(&args.change, "product rotate-key", args.number, |vault| signer::generate(vault, args.bits)).await,
         ProductCommand::ImportKey(args) => {
             let pem = std::fs::read_to_string(&args.file).map_err(|error| format!("cannot read {}: {error}", args.file.display()))?;
-            add_key(&args.store, "product import-key", args.reason.as_deref(), args.number, |vault| signer::import(vault, &pem)).await
+            add_key(&args.change, "product import-key", args.number, |vault| signer::import(vault, &pem)).await
         }
         ProductCommand::Delete(args) => {
             let product = args.number;
-            match execute(&args.store, "product delete", args.reason.as_deref(), |_| Ok(Command::DeleteProduct { product })).await? {
+            match args.change.execute("product delete", |_| Ok(Command::DeleteProduct { product })).await? {
                 CommandResult::ProductDeleted => println!("product {product} is deleted"),
                 CommandResult::ProductRefused(error) => return Err(format!("product {product}: {error}").into()),
                 other => return Err(unexpected(&other)),
@@ -243,11 +223,13 @@ async fn create(args: CreateArgs) -> Result<(), Failure> {
         require_non_expired: given.require_non_expired.unwrap_or_default(),
         status: given.status.unwrap_or_default(),
     };
-    let result = execute(&args.store, "product create", args.reason.as_deref(), |ledger| {
-        let key_pair = if args.no_key_pair { None } else { Some(signer::generate(ledger.vault(), signer::Bits::default())?) };
-        Ok(Command::CreateProduct { fields, key_pair })
-    })
-    .await?;
+    let result = args
+        .change
+        .execute("product create", |ledger| {
+            let key_pair = if args.no_key_pair { None } else { Some(signer::generate(ledger.vault(), signer::Bits::default())?) };
+            Ok(Command::CreateProduct { fields, key_pair })
+        })
+        .await?;
     match result {
         CommandResult::ProductCreated { product } => {
             println!("{product}");
@@ -258,14 +240,13 @@ async fn create(args: CreateArgs) -> Result<(), Failure> {
 }
 
 async fn add_key(
-    store: &StoreArgs,
+    change: &ChangeArgs,
     operation: &'static str,
-    reason: Option<&str>,
     product: i64,
     make: impl FnOnce(&Vault) -> Result<NewKeyPair, SignerError>,
 ) -> Result<(), Failure> {
     let command = |ledger: &Ledger| Ok(Command::AddKeyPair { product, key_pair: make(ledger.vault())?, make_current: true });
-    match execute(store, operation, reason, command).await? {
+    match change.execute(operation, command).await? {
         CommandResult::KeyPairAdded { number } => {
             println!("{number}");
             Ok(())

@@ -9,13 +9,9 @@ use keyledger_events::Timestamp;
 use tokio::fs::File;
 use tokio::io::AsyncReadExt;
 
-use super::{
-    Failure, StoreArgs,
-    access::{CLOSE_PATIENCE, operator_origin, unexpected},
-    files::FilesArgs,
-};
+use super::{ChangeArgs, Failure, StoreArgs, change::CLOSE_PATIENCE, files::FilesArgs, unexpected};
 use crate::{
-    ledger::{Command, CommandResult, Ledger, Origin, Request},
+    ledger::{Command, CommandResult, DistributionCommand, Origin, Request},
     releases::{self, ReleaseDetails},
 };
 
@@ -41,12 +37,9 @@ pub enum ReleaseCommand {
 #[derive(Debug, Args)]
 pub struct UploadArgs {
     #[command(flatten)]
-    store: StoreArgs,
+    change: ChangeArgs,
     #[command(flatten)]
     files: FilesArgs,
-    /// Why, for the history.
-    #[arg(long, value_name = "TEXT")]
-    reason: Option<String>,
     /// The product's number.
     #[arg(long, value_name = "NUMBER")]
     product: i64,
@@ -75,10 +68,7 @@ pub struct UploadArgs {
 #[derive(Debug, Args)]
 pub struct PublishArgs {
     #[command(flatten)]
-    store: StoreArgs,
-    /// Why, for the history.
-    #[arg(long, value_name = "TEXT")]
-    reason: Option<String>,
+    change: ChangeArgs,
     /// The date that clients see: RFC 3339 or YYYY-MM-DD (UTC) [default: now]
     #[arg(long, value_name = "TIME")]
     release_date: Option<String>,
@@ -89,10 +79,7 @@ pub struct PublishArgs {
 #[derive(Debug, Args)]
 pub struct NumberArgs {
     #[command(flatten)]
-    store: StoreArgs,
-    /// Why, for the history.
-    #[arg(long, value_name = "TEXT")]
-    reason: Option<String>,
+    change: ChangeArgs,
     /// The release's number in the list.
     number: i64,
 }
@@ -100,12 +87,9 @@ pub struct NumberArgs {
 #[derive(Debug, Args)]
 pub struct WithdrawArgs {
     #[command(flatten)]
-    store: StoreArgs,
+    change: ChangeArgs,
     #[command(flatten)]
     files: FilesArgs,
-    /// Why, for the history.
-    #[arg(long, value_name = "TEXT")]
-    reason: Option<String>,
     /// The release's number in the list.
     number: i64,
 }
@@ -125,33 +109,25 @@ pub async fn release(command: ReleaseCommand) -> Result<(), Failure> {
         ReleaseCommand::Publish(args) => {
             let date = |text: &String| Timestamp::parse(text).ok_or_else(|| format!("--release-date {text}: not a time"));
             let release_date = args.release_date.as_ref().map(date).transpose()?;
-            let origin = operator_origin("release publish", args.reason.as_deref())?;
-            let ledger = args.store.open().await?;
-            let result = execute(&ledger, Command::PublishRelease { release: args.number, release_date }, origin).await;
-            ledger.close(CLOSE_PATIENCE).await;
-            told(args.number, &result?, "is published")
+            let command = DistributionCommand::PublishRelease { release: args.number, release_date };
+            let result = args.change.execute("release publish", |_| Ok(Command::Distribution(command))).await?;
+            told(args.number, &result, "is published")
         }
         ReleaseCommand::Unpublish(args) => {
-            let origin = operator_origin("release unpublish", args.reason.as_deref())?;
-            let ledger = args.store.open().await?;
-            let result = execute(&ledger, Command::UnpublishRelease { release: args.number }, origin).await;
-            ledger.close(CLOSE_PATIENCE).await;
-            told(args.number, &result?, "is no longer published")
+            let command = DistributionCommand::UnpublishRelease { release: args.number };
+            let result = args.change.execute("release unpublish", |_| Ok(Command::Distribution(command))).await?;
+            told(args.number, &result, "is no longer published")
         }
         ReleaseCommand::Withdraw(args) => {
-            let origin = operator_origin("release withdraw", args.reason.as_deref())?;
-            let files = args.files.open(&args.store.data_dir)?;
-            let ledger = args.store.open().await?;
+            let origin = args.change.origin("release withdraw")?;
+            let files = args.files.open(&args.change.store.data_dir)?;
+            let ledger = args.change.store.open().await?;
             let outcome = releases::withdraw(&ledger, &files, args.number, origin, None).await;
             ledger.close(CLOSE_PATIENCE).await;
             told(args.number, &outcome?.result, "is withdrawn")
         }
         ReleaseCommand::List(args) => list(args).await,
     }
-}
-
-async fn execute(ledger: &Ledger, command: Command, origin: Origin) -> Result<CommandResult, Failure> {
-    Ok(ledger.execute(Request { command, origin, idempotency: None }).await?.result)
 }
 
 fn told(number: i64, result: &CommandResult, done: &str) -> Result<(), Failure> {
@@ -166,7 +142,7 @@ fn told(number: i64, result: &CommandResult, done: &str) -> Result<(), Failure> 
 }
 
 async fn upload(args: UploadArgs) -> Result<(), Failure> {
-    let origin = operator_origin("release upload", args.reason.as_deref())?;
+    let origin = args.change.origin("release upload")?;
     let shown = args.file.display().to_string();
     let file = File::open(&args.file).await.map_err(|error| format!("cannot read {shown}: {error}"))?;
     if !file.metadata().await?.is_file() {
@@ -181,15 +157,17 @@ async fn upload(args: UploadArgs) -> Result<(), Failure> {
         file_name: args.file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default(),
         content_type: args.content_type,
     };
-    let files = args.files.open(&args.store.data_dir)?;
-    let ledger = args.store.open().await?;
+    let files = args.files.open(&args.change.store.data_dir)?;
+    let ledger = args.change.store.open().await?;
     let uploaded = async {
         let outcome = releases::upload(&ledger, &files, &details, origin.clone(), None, pieces(file)).await?;
         let CommandResult::ReleaseUploaded { release } = outcome.result else { return Err(unexpected(&outcome.result)) };
         println!("release {release} is uploaded");
         if args.publish {
             let origin = Origin { operation: Some("release publish"), ..origin };
-            told(release, &execute(&ledger, Command::PublishRelease { release, release_date: None }, origin).await?, "is published")?;
+            let command = Command::Distribution(DistributionCommand::PublishRelease { release, release_date: None });
+            let outcome = ledger.execute(Request { command, origin, idempotency: None }).await?;
+            told(release, &outcome.result, "is published")?;
         }
         Ok(())
     };

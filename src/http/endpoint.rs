@@ -47,7 +47,6 @@ pub struct Arrived {
 impl Arrived {
     /// A parameter of the path; empty where the path has none of that name.
     #[must_use]
-    #[allow(dead_code, reason = "what the routes need differs while they are being added")]
     pub fn path_parameter(&self, name: &str) -> &str {
         self.path.iter().find(|(known, _)| known == name).map_or("", |(_, value)| value)
     }

@@ -410,7 +410,6 @@ pub fn schema(shape: &Shape) -> Value {
     match shape {
         Shape::Text | Shape::Time | Shape::Email | Shape::Url => json!({ "type": "string" }),
         Shape::Integer => json!({ "type": "integer" }),
-        Shape::Number => json!({ "type": "number" }),
         Shape::Boolean => json!({ "type": "boolean" }),
         Shape::Flag => json!({ "type": "integer", "enum": [0, 1] }),
         Shape::Choice(texts) => json!({ "type": "string", "enum": texts }),

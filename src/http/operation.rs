@@ -1,5 +1,4 @@
 //! An operation: what the router and the access checks need to know of it.
-#![allow(dead_code, reason = "what the routes need differs while they are being added")]
 
 use axum::http::Method;
 

@@ -133,6 +133,59 @@ pub struct Assignment {
     pub owner: OwnerInput,
 }
 
+/// What concerns releases, and the tokens to download them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DistributionCommand {
+    /// A release whose file is stored already.
+    UploadRelease(NewRelease),
+    /// What is `None` stays as it is.
+    UpdateRelease {
+        release: i64,
+        update_summary: Option<String>,
+        changelog: Option<String>,
+    },
+    PublishRelease {
+        release: i64,
+        /// Without one it is now.
+        release_date: Option<Timestamp>,
+    },
+    UnpublishRelease {
+        release: i64,
+    },
+    WithdrawRelease {
+        release: i64,
+    },
+    /// A token for one download, if the license may be used and the release is published still.
+    IssueDownloadToken {
+        license: i64,
+        release: i64,
+        /// Keyed hash of the token's value, in hexadecimal.
+        hash: String,
+    },
+    ClaimDownloadToken {
+        token: i64,
+        license: i64,
+        release: i64,
+    },
+    RenewDownloadToken {
+        token: i64,
+        license: i64,
+        claim: i64,
+    },
+    GiveBackDownloadToken {
+        token: i64,
+        license: i64,
+        claim: i64,
+    },
+    /// The file was handed over: the token is used up, and the download counted.
+    UseDownloadToken {
+        token: i64,
+        license: i64,
+        release: i64,
+        claim: i64,
+    },
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
     CreateLicenses {
@@ -224,54 +277,7 @@ pub enum Command {
         identifier: Option<Identifier>,
         release: i64,
     },
-    /// A release whose file is stored already.
-    UploadRelease(NewRelease),
-    /// What is `None` stays as it is.
-    UpdateRelease {
-        release: i64,
-        update_summary: Option<String>,
-        changelog: Option<String>,
-    },
-    PublishRelease {
-        release: i64,
-        /// Without one it is now.
-        release_date: Option<Timestamp>,
-    },
-    UnpublishRelease {
-        release: i64,
-    },
-    WithdrawRelease {
-        release: i64,
-    },
-    /// A token for one download, if the license may be used and the release is published still.
-    IssueDownloadToken {
-        license: i64,
-        release: i64,
-        /// Keyed hash of the token's value, in hexadecimal.
-        hash: String,
-    },
-    ClaimDownloadToken {
-        token: i64,
-        license: i64,
-        release: i64,
-    },
-    RenewDownloadToken {
-        token: i64,
-        license: i64,
-        claim: i64,
-    },
-    GiveBackDownloadToken {
-        token: i64,
-        license: i64,
-        claim: i64,
-    },
-    /// The file was handed over: the token is used up, and the download counted.
-    UseDownloadToken {
-        token: i64,
-        license: i64,
-        release: i64,
-        claim: i64,
-    },
+    Distribution(DistributionCommand),
     CreateProduct {
         fields: ProductFields,
         key_pair: Option<NewKeyPair>,

@@ -89,16 +89,7 @@ pub(super) fn execute(staged: &mut Staged<'_, '_>, command: &Command) -> Execute
             on_license(staged, key, None, None, &command)
         }
         Command::RecordDownload { key, identifier, release } => releases::record_download(staged, key, identifier.as_ref(), *release),
-        Command::UploadRelease(..)
-        | Command::UpdateRelease { .. }
-        | Command::PublishRelease { .. }
-        | Command::UnpublishRelease { .. }
-        | Command::WithdrawRelease { .. }
-        | Command::IssueDownloadToken { .. }
-        | Command::ClaimDownloadToken { .. }
-        | Command::RenewDownloadToken { .. }
-        | Command::GiveBackDownloadToken { .. }
-        | Command::UseDownloadToken { .. } => releases::execute(staged, command),
+        Command::Distribution(command) => releases::execute(staged, command),
         Command::CreateProduct { fields, key_pair } => create_product(staged, fields, key_pair.as_ref()),
         Command::UpdateProduct { product, update } => on_product(staged, *product, None, &ProductCommand::Update(update.clone())),
         Command::DeleteProduct { product } => on_product(staged, *product, None, &ProductCommand::Delete),

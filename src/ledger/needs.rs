@@ -88,16 +88,7 @@ pub(super) fn needs(request: &Request, vault: &Vault, lookups: &mut Lookups) {
             lookups.licenses.push(key.as_str().to_owned());
             lookups.rows.push(RowKey(Table::Release, *release));
         }
-        Command::UploadRelease(..)
-        | Command::UpdateRelease { .. }
-        | Command::PublishRelease { .. }
-        | Command::UnpublishRelease { .. }
-        | Command::WithdrawRelease { .. }
-        | Command::IssueDownloadToken { .. }
-        | Command::ClaimDownloadToken { .. }
-        | Command::RenewDownloadToken { .. }
-        | Command::GiveBackDownloadToken { .. }
-        | Command::UseDownloadToken { .. } => releases::needs(&request.command, lookups),
+        Command::Distribution(command) => releases::needs(command, lookups),
         Command::CreateProductMeta { product, meta_key, .. }
         | Command::UpdateProductMeta { product, meta_key, .. }
         | Command::DeleteProductMeta { product, meta_key } => {
@@ -301,16 +292,7 @@ pub(super) fn further_needs(request: &Request, workspace: &Workspace<'_>, lookup
         | Command::RemoveBlock { .. }
         | Command::RemoveBlockEntry { .. }
         | Command::Refuse { .. } => return,
-        Command::UploadRelease(..)
-        | Command::UpdateRelease { .. }
-        | Command::PublishRelease { .. }
-        | Command::UnpublishRelease { .. }
-        | Command::WithdrawRelease { .. }
-        | Command::IssueDownloadToken { .. }
-        | Command::ClaimDownloadToken { .. }
-        | Command::RenewDownloadToken { .. }
-        | Command::GiveBackDownloadToken { .. }
-        | Command::UseDownloadToken { .. } => return releases::further_needs(&request.command, workspace, lookups),
+        Command::Distribution(command) => return releases::further_needs(command, workspace, lookups),
     };
     let Some(row) = workspace.license(key.as_str()) else { return };
     let license = &row.license;

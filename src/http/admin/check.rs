@@ -45,7 +45,6 @@ impl Check {
     }
 
     /// A count, as limits and validities are.
-    #[allow(dead_code, reason = "what the routes need differs while they are being added")]
     pub fn count(&mut self, pointer: &str, value: i64) -> i64 {
         if !(0..=COUNT_MAX).contains(&value) {
             self.wrong(pointer, format!("must be an integer of 0 to {COUNT_MAX}."));

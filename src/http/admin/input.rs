@@ -26,7 +26,6 @@ pub enum InputPlace {
     /// A JSON body.
     Body,
     /// A body of another type.
-    #[allow(dead_code, reason = "what the routes need differs while they are being added")]
     Upload(&'static str),
 }
 

@@ -15,7 +15,7 @@ use super::{AdminCall, Check, Created, FieldError, Input, InputPlace, Json, Kind
 use crate::{
     files::FilesError,
     http::doc::Doc,
-    ledger::{Command, CommandResult},
+    ledger::{Command, CommandResult, DistributionCommand},
     releases::{self, ReleaseDetails, UploadError},
 };
 
@@ -280,7 +280,7 @@ pub async fn update(call: AdminCall, Json(changes): Json<ReleaseChanges>) -> Rep
     };
     let (update_summary, changelog) = (text("/update_summary", changes.update_summary), text("/changelog", changes.changelog));
     check.end()?;
-    execute(call, release, Command::UpdateRelease { release, update_summary, changelog }).await
+    execute(call, release, DistributionCommand::UpdateRelease { release, update_summary, changelog }).await
 }
 
 /// When a release shall be said to be of.
@@ -298,18 +298,18 @@ pub async fn publish(call: AdminCall, Json(publication): Json<Publication>) -> R
     let mut check = Check::default();
     let release_date = publication.release_date.and_then(|text| check.time("/release_date", &text));
     check.end()?;
-    execute(call, release, Command::PublishRelease { release, release_date }).await
+    execute(call, release, DistributionCommand::PublishRelease { release, release_date }).await
 }
 
 pub const UNPUBLISH: Doc = Doc::new("Make a published release a draft again").details("It can be published again later.");
 
 pub async fn unpublish(call: AdminCall, (): ()) -> Replied<Shown<Release>> {
     let release = call.number("release")?;
-    execute(call, release, Command::UnpublishRelease { release }).await
+    execute(call, release, DistributionCommand::UnpublishRelease { release }).await
 }
 
-async fn execute(call: AdminCall, release: i64, command: Command) -> Replied<Shown<Release>> {
-    let outcome = call.execute(command).await?;
+async fn execute(call: AdminCall, release: i64, command: DistributionCommand) -> Replied<Shown<Release>> {
+    let outcome = call.execute(Command::Distribution(command)).await?;
     shown_after(&call, release, outcome.result).await
 }
 

@@ -28,7 +28,7 @@ use crate::{
         envelope::internal,
         transfer::{self, Broken, Part},
     },
-    ledger::{Actor, Command, CommandResult, ExecuteError, Ledger, Origin, Request},
+    ledger::{Actor, Command, CommandResult, DistributionCommand, ExecuteError, Ledger, Origin, Request},
     vault::random,
 };
 
@@ -105,8 +105,8 @@ pub async fn download(arrived: Arrived) -> Served<Response> {
         // 256 random bits: nothing to guess.
         let value = URL_SAFE_NO_PAD.encode(random::<32>().map_err(|error| internal(&error))?);
         let hash = app.ledger.vault().download_token_hash(&value);
-        let command = Command::IssueDownloadToken { license: license.license.number, release: release.number, hash };
-        let outcome = app.ledger.execute(Request { command, origin, idempotency: None }).await?;
+        let command = DistributionCommand::IssueDownloadToken { license: license.license.number, release: release.number, hash };
+        let outcome = app.ledger.execute(Request { command: Command::Distribution(command), origin, idempotency: None }).await?;
         let expires_at = match outcome.result {
             CommandResult::DownloadTokenIssued { expires_at, .. } => expires_at,
             // Changed since the checks above.
@@ -160,17 +160,18 @@ pub async fn download_file(arrived: Arrived) -> Served<Response> {
     let token = row.map(|row| row.token).filter(|token| token.is_free(app.clock.now())).ok_or(Refusal::InvalidToken)?;
     let row = app.ledger.release(token.release).await?.ok_or(Refusal::FileNotFound)?;
     let release = row.release;
+    if !app.files.has(release.object, release.size).await.map_err(files_failed)? {
+        return Err(Refusal::FileNotFound);
+    }
     if head.method == Method::HEAD {
-        if !release.published || !app.files.has(release.object, release.size).await.map_err(files_failed)? {
+        // A GET is told so by its claim.
+        if !release.published {
             return Err(Refusal::FileNotFound);
         }
         return Ok(uncached(transfer::response(&release, &Part::Whole, Body::empty())));
     }
     // Opened before it is claimed: what can't be sent leaves the token as it is.
     let length = u64::try_from(release.size).unwrap_or_default();
-    if !app.files.has(release.object, release.size).await.map_err(files_failed)? {
-        return Err(Refusal::FileNotFound);
-    }
     let content = match length {
         0 => futures::StreamExt::boxed(futures::stream::empty()),
         length => app.files.read(release.object, 0..length).await.map_err(files_failed)?,
@@ -198,8 +199,8 @@ fn uncached(mut response: Response) -> Response {
 }
 
 async fn claim(app: &Arc<App>, token: i64, license: i64, release: i64, origin: Origin) -> Served<Transfer> {
-    let command = Command::ClaimDownloadToken { token, license, release };
-    let outcome = app.ledger.execute(Request { command, origin: origin.clone(), idempotency: None }).await?;
+    let command = DistributionCommand::ClaimDownloadToken { token, license, release };
+    let outcome = app.ledger.execute(Request { command: Command::Distribution(command), origin: origin.clone(), idempotency: None }).await?;
     match outcome.result {
         CommandResult::DownloadTokenClaimed { claim, .. } => Ok(Transfer { ledger: app.ledger.clone(), token, license, release, claim, origin }),
         CommandResult::DownloadTokenRefused(_) | CommandResult::LicenseRefused(_) => Err(Refusal::InvalidToken),
@@ -224,9 +225,9 @@ impl Transfer {
         }
         let (token, license, release, claim) = (*token, *license, *release, *claim);
         let command = if is_whole {
-            Command::UseDownloadToken { token, license, release, claim }
+            DistributionCommand::UseDownloadToken { token, license, release, claim }
         } else {
-            Command::GiveBackDownloadToken { token, license, claim }
+            DistributionCommand::GiveBackDownloadToken { token, license, claim }
         };
         let started = Instant::now();
         loop {
@@ -242,8 +243,8 @@ impl Transfer {
         }
     }
 
-    async fn execute(&self, command: Command) -> Result<CommandResult, ExecuteError> {
-        let request = Request { command, origin: self.origin.clone(), idempotency: None };
+    async fn execute(&self, command: DistributionCommand) -> Result<CommandResult, ExecuteError> {
+        let request = Request { command: Command::Distribution(command), origin: self.origin.clone(), idempotency: None };
         self.ledger.execute(request).await.map(|outcome| outcome.result)
     }
 
@@ -256,7 +257,8 @@ impl Transfer {
             let asked = Instant::now();
             let renewing = async {
                 loop {
-                    match self.execute(Command::RenewDownloadToken { token: self.token, license: self.license, claim: self.claim }).await {
+                    match self.execute(DistributionCommand::RenewDownloadToken { token: self.token, license: self.license, claim: self.claim }).await
+                    {
                         Ok(CommandResult::DownloadTokenClaimed { .. }) => return true,
                         Ok(_) => return false,
                         Err(_) => tokio::time::sleep(END_RECORDED_EVERY).await,

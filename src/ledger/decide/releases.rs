@@ -13,85 +13,92 @@ use super::{Executed, is_live_product, key_pair_of, on_license, outcome};
 use crate::ledger::needs::{push_license_number, push_product};
 use crate::{
     ledger::{
-        command::{Command, CommandResult},
+        command::{CommandResult, DistributionCommand},
         workspace::{Staged, Workspace, internal},
     },
     store::Lookups,
 };
 
-pub(in crate::ledger) fn needs(command: &Command, lookups: &mut Lookups) {
+pub(in crate::ledger) fn needs(command: &DistributionCommand, lookups: &mut Lookups) {
     match command {
-        Command::UploadRelease(new) => {
+        DistributionCommand::UploadRelease(new) => {
             push_product(lookups, new.product);
             lookups.releases.push((new.product, new.numeric_version));
         }
-        Command::UpdateRelease { release, .. }
-        | Command::PublishRelease { release, .. }
-        | Command::UnpublishRelease { release }
-        | Command::WithdrawRelease { release } => lookups.rows.push(RowKey(Table::Release, *release)),
-        Command::IssueDownloadToken { license, release, .. } => {
+        DistributionCommand::UpdateRelease { release, .. }
+        | DistributionCommand::PublishRelease { release, .. }
+        | DistributionCommand::UnpublishRelease { release }
+        | DistributionCommand::WithdrawRelease { release } => lookups.rows.push(RowKey(Table::Release, *release)),
+        DistributionCommand::IssueDownloadToken { license, release, .. } => {
             push_license_number(lookups, *license);
             lookups.rows.push(RowKey(Table::Release, *release));
         }
-        Command::ClaimDownloadToken { token, license, release } | Command::UseDownloadToken { token, license, release, .. } => {
+        DistributionCommand::ClaimDownloadToken { token, license, release }
+        | DistributionCommand::UseDownloadToken { token, license, release, .. } => {
             push_license_number(lookups, *license);
             lookups.rows.extend([RowKey(Table::DownloadToken, *token), RowKey(Table::Release, *release)]);
         }
-        Command::RenewDownloadToken { token, license, .. } | Command::GiveBackDownloadToken { token, license, .. } => {
+        DistributionCommand::RenewDownloadToken { token, license, .. } | DistributionCommand::GiveBackDownloadToken { token, license, .. } => {
             push_license_number(lookups, *license);
             lookups.rows.push(RowKey(Table::DownloadToken, *token));
         }
-        _ => {}
     }
 }
 
-pub(in crate::ledger) fn further_needs(command: &Command, workspace: &Workspace<'_>, lookups: &mut Lookups) {
+pub(in crate::ledger) fn further_needs(command: &DistributionCommand, workspace: &Workspace<'_>, lookups: &mut Lookups) {
     match command {
-        Command::PublishRelease { release, .. } => {
+        DistributionCommand::PublishRelease { release, .. } => {
             if let Some(row) = workspace.row::<ReleaseRow>(Table::Release, *release) {
                 push_product(lookups, row.release.product);
             }
         }
-        Command::IssueDownloadToken { license, .. }
-        | Command::ClaimDownloadToken { license, .. }
-        | Command::RenewDownloadToken { license, .. }
-        | Command::GiveBackDownloadToken { license, .. }
-        | Command::UseDownloadToken { license, .. } => {
+        DistributionCommand::IssueDownloadToken { license, .. }
+        | DistributionCommand::ClaimDownloadToken { license, .. }
+        | DistributionCommand::RenewDownloadToken { license, .. }
+        | DistributionCommand::GiveBackDownloadToken { license, .. }
+        | DistributionCommand::UseDownloadToken { license, .. } => {
             if let Some(row) = workspace.row::<LicenseRow>(Table::License, *license) {
                 push_product(lookups, row.license.product);
                 lookups.subjects.extend(row.license.owner.map(|owner| (SubjectKind::Owner, owner)));
             }
         }
-        _ => {}
+        DistributionCommand::UploadRelease(_)
+        | DistributionCommand::UpdateRelease { .. }
+        | DistributionCommand::UnpublishRelease { .. }
+        | DistributionCommand::WithdrawRelease { .. } => {}
     }
 }
 
-pub(super) fn execute(staged: &mut Staged<'_, '_>, command: &Command) -> Executed {
+pub(super) fn execute(staged: &mut Staged<'_, '_>, command: &DistributionCommand) -> Executed {
     match command {
-        Command::UploadRelease(new) => {
+        DistributionCommand::UploadRelease(new) => {
             let number = staged.context().next.release;
             on_release(staged, number, &ReleaseCommand::Upload(new.clone()), CommandResult::ReleaseUploaded { release: number })
         }
-        Command::UpdateRelease { release, update_summary, changelog } => {
+        DistributionCommand::UpdateRelease { release, update_summary, changelog } => {
             let command = ReleaseCommand::Update { update_summary: update_summary.clone(), changelog: changelog.clone() };
             on_release(staged, *release, &command, CommandResult::ReleaseUpdated)
         }
-        Command::PublishRelease { release, release_date } => {
+        DistributionCommand::PublishRelease { release, release_date } => {
             let command = ReleaseCommand::Publish { release_date: *release_date };
             on_release(staged, *release, &command, CommandResult::ReleasePublished)
         }
-        Command::UnpublishRelease { release } => on_release(staged, *release, &ReleaseCommand::Unpublish, CommandResult::ReleaseUnpublished),
-        Command::WithdrawRelease { release } => on_release(staged, *release, &ReleaseCommand::Withdraw, CommandResult::ReleaseWithdrawn),
-        Command::IssueDownloadToken { license, release, hash } => issue(staged, *license, *release, hash),
-        Command::ClaimDownloadToken { token, license, release } => {
+        DistributionCommand::UnpublishRelease { release } => {
+            on_release(staged, *release, &ReleaseCommand::Unpublish, CommandResult::ReleaseUnpublished)
+        }
+        DistributionCommand::WithdrawRelease { release } => on_release(staged, *release, &ReleaseCommand::Withdraw, CommandResult::ReleaseWithdrawn),
+        DistributionCommand::IssueDownloadToken { license, release, hash } => issue(staged, *license, *release, hash),
+        DistributionCommand::ClaimDownloadToken { token, license, release } => {
             if let Some(refused) = no_download(staged, *license, *release) {
                 return outcome(staged, refused, None);
             }
             on_token(staged, *token, &DownloadTokenCommand::Claim)
         }
-        Command::RenewDownloadToken { token, claim, .. } => on_token(staged, *token, &DownloadTokenCommand::Renew { claim: *claim }),
-        Command::GiveBackDownloadToken { token, claim, .. } => on_token(staged, *token, &DownloadTokenCommand::GiveBack { claim: *claim }),
-        Command::UseDownloadToken { token, license, release, claim } => {
+        DistributionCommand::RenewDownloadToken { token, claim, .. } => on_token(staged, *token, &DownloadTokenCommand::Renew { claim: *claim }),
+        DistributionCommand::GiveBackDownloadToken { token, claim, .. } => {
+            on_token(staged, *token, &DownloadTokenCommand::GiveBack { claim: *claim })
+        }
+        DistributionCommand::UseDownloadToken { token, license, release, claim } => {
             let used = on_token(staged, *token, &DownloadTokenCommand::Use { claim: *claim })?;
             if used.result != CommandResult::DownloadTokenUsed {
                 return Ok(used);
@@ -101,7 +108,6 @@ pub(super) fn execute(staged: &mut Staged<'_, '_>, command: &Command) -> Execute
             staged.append(Event::License(event))?;
             outcome(staged, used.result, used.key_pair)
         }
-        _ => Err(internal("no command on a release")),
     }
 }
 
