@@ -11,13 +11,14 @@ use crate::{
     access::Access,
     clock::Clock,
     envato::{Envato, EnvatoConfig},
+    evidence::{self, Evidence, EvidenceConfig, EvidenceError},
     files::Files,
     ledger::Ledger,
     limits::{Limits, RateLimit},
     outgoing::{Allowed, Outgoing},
     public_keys::PublicKeys,
     rate::MinuteWindows,
-    signer::{Signer, SignerError},
+    signer::{NoteSigner, Signer, SignerError},
 };
 
 /// What one address may ask of the license service, as its contract says.
@@ -38,12 +39,15 @@ pub struct HttpConfig {
     pub allow_outgoing: Allowed,
     /// Where purchases are asked after, where they are.
     pub envato: Option<EnvatoConfig>,
+    pub evidence: EvidenceConfig,
 }
 
 #[derive(Debug, thiserror::Error)]
 pub enum AppError {
     #[error(transparent)]
     Signer(#[from] SignerError),
+    #[error(transparent)]
+    Evidence(#[from] EvidenceError),
     #[error("failed to prepare outgoing calls: {0}")]
     Outgoing(#[from] reqwest::Error),
 }
@@ -51,6 +55,7 @@ pub enum AppError {
 pub struct App {
     pub ledger: Ledger,
     pub signer: Signer,
+    pub evidence: Evidence,
     pub access: Access,
     pub limits: Limits,
     pub outgoing: Outgoing,
@@ -74,7 +79,8 @@ impl App {
     /// Puts a server together around an open ledger.
     ///
     /// # Errors
-    /// When the global signing key can't be had, or the system's certificate authorities can't.
+    /// When the global signing key can't be had, the system's certificate authorities can't, or the log is not the one that
+    /// checkpoints were published of.
     pub async fn new(
         ledger: Ledger,
         clock: Clock,
@@ -84,6 +90,9 @@ impl App {
     ) -> Result<Self, AppError> {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let signer = Signer::new(Arc::clone(ledger.store()), Arc::clone(ledger.vault()), cores).await?;
+        let note_signer = Arc::new(NoteSigner::new(ledger.vault(), &config.evidence.origin(ledger.vault().ledger_id()))?);
+        evidence::check_start(ledger.store(), &note_signer, config.evidence.checkpoint_file.as_deref()).await?;
+        let evidence = Evidence::start(ledger.clone(), clock.clone(), note_signer, &config.evidence).await?;
         let access = Access::new(Arc::clone(ledger.store()), Arc::clone(ledger.vault()));
         let limits = Limits::new(config.rate_limit_ip, config.rate_limit_key);
         let outgoing = Outgoing::new(config.allow_outgoing.clone())?;
@@ -91,6 +100,7 @@ impl App {
         Ok(Self {
             ledger,
             signer,
+            evidence,
             access,
             limits,
             outgoing,

@@ -177,6 +177,7 @@ pub struct Vault {
     download_links: hmac::Key,
     download_tokens: hmac::Key,
     webhooks: Key,
+    checkpoints: Key,
 }
 
 impl Vault {
@@ -198,6 +199,7 @@ impl Vault {
             download_links: mac(b"download links")?,
             download_tokens: mac(b"download tokens")?,
             webhooks: derive(&secret, &[b"web hooks"])?,
+            checkpoints: derive(&secret, &[b"checkpoints"])?,
         })
     }
 
@@ -210,6 +212,12 @@ impl Vault {
     #[must_use]
     pub fn webhook_secret(&self) -> WebhookSecret {
         WebhookSecret::new(self.webhooks)
+    }
+
+    /// What the key that signs checkpoints is made of.
+    #[must_use]
+    pub(crate) fn checkpoint_seed(&self) -> &Key {
+        &self.checkpoints
     }
 
     /// Under which an API key is found without being kept.

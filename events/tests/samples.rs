@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use keyledger_events::{
     Event, Personal, Sealed, SubjectKind, Timestamp, api_key::*, assignment_job::*, block::*, contract::*, delivery::*, download_token::*,
-    generator::*, key_pair::*, ledger::*, license::*, product::*, release::*, settings::*, telemetry::*,
+    generator::*, key_pair::*, ledger::*, license::*, product::*, release::*, settings::*, stream_map::*, telemetry::*,
 };
 use uuid::Uuid;
 
@@ -188,6 +188,7 @@ fn all() -> Vec<Event> {
         product_version_exists: false,
         telemetry: 1,
     });
+    let stream_map = StreamMapEvent::StreamMapRecorded(StreamMapRecorded { licenses: 3, root: "5d".repeat(32), size: 17 });
     let ledger = LedgerEvent::LedgerCreated(LedgerCreated { format: "keyledger/1".into(), ledger_id: Uuid::from_u128(7) });
     let generator_set = || GeneratorSet {
         activation_limit: 1,
@@ -282,7 +283,7 @@ fn all() -> Vec<Event> {
     events.extend(assignment_job.map(Event::AssignmentJob));
     events.extend(delivery.map(Event::Delivery));
     events.extend([Event::KeyPair(key_pair), Event::KeyPair(retired), Event::Ledger(ledger)]);
-    events.extend([Event::Settings(settings), Event::Telemetry(telemetry)]);
+    events.extend([Event::Settings(settings), Event::Telemetry(telemetry), Event::StreamMap(stream_map)]);
     events.extend(release.map(Event::Release));
     events.extend(download_token.map(Event::DownloadToken));
     events

@@ -100,7 +100,10 @@ impl CountersRow {
         let mut row = row.unwrap_or_default();
         let next = &mut row.next;
         match &recorded.event {
-            Event::Ledger(_) | Event::KeyPair(keyledger_events::key_pair::KeyPairEvent::KeyPairRetired(_)) | Event::Settings(_) => {}
+            Event::Ledger(_)
+            | Event::KeyPair(keyledger_events::key_pair::KeyPairEvent::KeyPairRetired(_))
+            | Event::Settings(_)
+            | Event::StreamMap(_) => {}
             Event::Telemetry(keyledger_events::telemetry::TelemetryEvent::TelemetryRecorded(event)) => used(&mut next.telemetry, event.telemetry),
             Event::KeyPair(keyledger_events::key_pair::KeyPairEvent::KeyPairCreated(event)) => used(&mut next.key_pair, event.key_pair),
             Event::ApiKey(event) => {

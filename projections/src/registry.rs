@@ -14,6 +14,7 @@ use keyledger_events::{
     product::{ProductEvent, ProductMetaDeleted, ProductMetaSet},
     release::ReleaseEvent,
     settings::SettingsEvent,
+    stream_map::StreamMapEvent,
     telemetry::TelemetryEvent,
 };
 use uuid::Uuid;
@@ -221,6 +222,8 @@ pub fn touches(event: &Event) -> Vec<RowKey> {
     use RowKey as Key;
     match event {
         Event::Ledger(_) => vec![COUNTERS],
+        // About the log, so in no row.
+        Event::StreamMap(StreamMapEvent::StreamMapRecorded(_)) => Vec::new(),
         Event::KeyPair(KeyPairEvent::KeyPairCreated(of)) => vec![Key(Table::KeyPair, of.key_pair), COUNTERS],
         Event::KeyPair(KeyPairEvent::KeyPairRetired(of)) => vec![Key(Table::KeyPair, of.key_pair)],
         Event::Settings(SettingsEvent::SettingsChanged(_)) => vec![SETTINGS],

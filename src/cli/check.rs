@@ -1,16 +1,21 @@
 //! `keyledger verify`, `rebuild` and `public-key`.
 
+use std::path::PathBuf;
+
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use keyledger_projections::Value;
 
 use super::{Failure, StoreArgs};
-use crate::ledger::replay;
+use crate::{evidence, ledger::replay, signer::NoteSigner};
 
 #[derive(Debug, Args)]
 pub struct VerifyArgs {
     #[command(flatten)]
     store: StoreArgs,
+    /// File with a checkpoint that was kept: the log must begin with the events that it was signed over; may be given several times
+    #[arg(long, value_name = "FILE")]
+    checkpoint: Vec<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -47,11 +52,19 @@ fn show(bar: &ProgressBar) -> impl FnMut(i64, i64) + Send + '_ {
 pub async fn verify(args: VerifyArgs) -> Result<(), Failure> {
     let (store, vault) = args.store.open_vault().await?;
     let bar = progress_bar();
-    let verified = replay::verify(&store, &vault, &mut show(&bar)).await;
+    let signer = NoteSigner::new(&vault, "")?;
+    let mut held = Vec::new();
+    for path in &args.checkpoint {
+        let shown = path.display();
+        let note = std::fs::read_to_string(path).map_err(|error| format!("cannot read {shown}: {error}"))?;
+        held.push(signer.read(&note).ok_or_else(|| format!("{shown}: not a checkpoint that this ledger signed"))?);
+    }
+    let verified = evidence::verify(&store, &vault, held, &mut show(&bar)).await;
     bar.finish_and_clear();
-    let verified = verified.map_err(|error| format!("verification failed: {error}"))?;
+    let (verified, checkpoints) = verified.map_err(|error| format!("verification failed: {error}"))?;
     println!("{} events: positions, sequences and times without gaps, every hash as recorded", verified.events);
     println!("tree of {} events, root {}", verified.events, hex::encode(verified.root));
+    println!("{checkpoints} checkpoints were made of this log");
     println!("{} rows of the projections are what the log says", verified.rows);
     Ok(())
 }

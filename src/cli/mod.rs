@@ -5,6 +5,7 @@ mod change;
 mod check;
 mod delivery;
 mod demo;
+mod evidence_args;
 mod files;
 mod generator;
 mod product;

@@ -14,7 +14,7 @@ use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{Failure, StoreArgs, files::FilesArgs};
+use super::{Failure, StoreArgs, evidence_args::EvidenceArgs, files::FilesArgs};
 use crate::{
     access::parse_network,
     app::{App, HttpConfig},
@@ -43,6 +43,8 @@ pub struct ServeArgs {
     store: StoreArgs,
     #[command(flatten)]
     files: FilesArgs,
+    #[command(flatten)]
+    evidence: EvidenceArgs,
     /// Under which URL clients reach this server.
     #[arg(long, env = "KEYLEDGER_PUBLIC_URL", value_name = "URL")]
     public_url: Option<String>,
@@ -118,6 +120,7 @@ pub async fn run(args: ServeArgs) -> Result<(), Failure> {
     let allow_outgoing = Allowed::parse(args.allow_outgoing.iter().map(String::as_str))
         .map_err(|entry| format!("--allow-outgoing {entry}: not an address, a network such as 10.0.0.0/8, or a host name"))?;
     let envato = envato_config(&args.envato_url, args.envato_token.as_deref())?;
+    let evidence = args.evidence.config(&args.store)?;
     let metrics = install_metrics()?;
     // Before anything else is touched: a second server must not even open the ledger.
     let _lock = match args.store.database_url() {
@@ -142,6 +145,7 @@ pub async fn run(args: ServeArgs) -> Result<(), Failure> {
         rate_limit_ip,
         allow_outgoing,
         envato,
+        evidence,
     };
     let app = Arc::new(App::new(ledger.clone(), clock, files, config, Some(metrics.clone())).await?);
     tokio::spawn(async move {

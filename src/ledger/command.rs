@@ -12,6 +12,7 @@ use keyledger_events::{
     product::{ProductFields, UpdateProduct},
     release::NewRelease,
     settings::ChangeSettings,
+    stream_map::StreamMapRecorded,
     telemetry::Report,
     values::{Identifier, LicenseKey, MetaKey, Slug},
 };
@@ -337,6 +338,7 @@ pub enum Command {
         key_pair: i64,
     },
     ChangeSettings(ChangeSettings),
+    RecordStreamMap(StreamMapRecorded),
     RecordTelemetry(Report),
     /// The ledger's first commands: its own first event, and the key pair that signs where no product's does.
     Found {

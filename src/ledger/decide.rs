@@ -22,6 +22,7 @@ use keyledger_events::{
     ledger::{self, LedgerCommand},
     license::{self, AtHand, Change, CreateLicense, Done, LicenseCommand, LicenseError, Owner, UpdateLicense},
     product::ProductCommand,
+    stream_map::{self, StreamMapCommand, StreamMapRecorded},
     values::{Identifier, LicenseKey, MetaKey},
 };
 use keyledger_projections::{ApiKeyRow, BlockRow, LicenseRow, ProductRow, Table};
@@ -117,6 +118,7 @@ pub(super) fn execute(staged: &mut Staged<'_, '_>, command: &Command) -> Execute
         Command::UseKeyPair { product, key_pair } => on_product(staged, *product, None, &ProductCommand::UseKeyPair { key_pair: *key_pair }),
         Command::RetireKeyPair { key_pair } => retire_key_pair(staged, *key_pair),
         Command::ChangeSettings(change) => change_settings(staged, change),
+        Command::RecordStreamMap(record) => record_stream_map(staged, record),
         Command::RecordTelemetry(report) => record_telemetry(staged, report),
         Command::Found { global_key_pair } => found(staged, global_key_pair),
         Command::CreateApiKey { name, capabilities, allow_ips, expires_at, hmac, salt } => {
@@ -313,6 +315,13 @@ fn found(staged: &mut Staged<'_, '_>, global_key_pair: &NewKeyPair) -> Executed 
         create_key_pair(staged, None, global_key_pair)?;
     }
     outcome(staged, CommandResult::Founded, None)
+}
+
+fn record_stream_map(staged: &mut Staged<'_, '_>, record: &StreamMapRecorded) -> Executed {
+    let (first, count) = staged.positions();
+    let event = stream_map::decide(None, &StreamMapCommand::Record(record.clone()), first + count).map_err(internal)?;
+    staged.append(Event::StreamMap(event))?;
+    outcome(staged, CommandResult::StreamMapRecorded, None)
 }
 
 fn create_api_key(staged: &mut Staged<'_, '_>, command: &ApiKeyCommand, hmac: &[u8], salt: &str) -> Executed {

@@ -63,6 +63,7 @@ pub enum CommandResult {
     KeyPairRetired,
     KeyPairRefused(KeyPairError),
     SettingsChanged,
+    StreamMapRecorded,
     TelemetryRecorded {
         telemetry: i64,
         product_exists: bool,

@@ -24,7 +24,9 @@ pub fn leaf_hash(leaf: &[u8]) -> Hash {
     hash(0, &[leaf])
 }
 
-fn node_hash(left: &Hash, right: &Hash) -> Hash {
+/// The hash of two subtrees side by side.
+#[must_use]
+pub fn node_hash(left: &Hash, right: &Hash) -> Hash {
     hash(1, &[left, right])
 }
 

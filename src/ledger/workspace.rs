@@ -491,7 +491,8 @@ impl Staged<'_, '_> {
             | Event::DownloadToken(_)
             | Event::Generator(_)
             | Event::Contract(_)
-            | Event::Delivery(_) => actor,
+            | Event::Delivery(_)
+            | Event::StreamMap(_) => actor,
         }
     }
 

@@ -6,6 +6,7 @@
 
 mod import;
 mod jwk;
+mod notes;
 mod verify;
 
 use std::sync::Arc;
@@ -33,6 +34,7 @@ use crate::{
 
 pub use import::{ImportError, PEM_BYTES_MAX, import};
 pub use jwk::Jwk;
+pub use notes::{NoteSigner, NotedCheckpoint, is_origin};
 pub use verify::verify_response;
 
 /// Opened private keys kept in memory: some kilobytes each; a vendor has few products.

@@ -151,6 +151,50 @@ pub struct WriteSet {
     pub requests_expired_before: Option<Timestamp>,
 }
 
+/// How far the log is folded into tiles, and how many licenses they tell of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct EvidenceSize {
+    pub events: i64,
+    pub licenses: i64,
+}
+
+/// A tile of one of the evidence's trees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TileKey {
+    pub tree: i64,
+    pub level: i64,
+    pub number: i64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredCheckpoint {
+    pub size: i64,
+    pub root: [u8; 32],
+    pub made_at: Timestamp,
+    /// As signed.
+    pub note: String,
+}
+
+/// What those outside gave back for a checkpoint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredHandOut {
+    pub destination: String,
+    pub size: i64,
+    pub made_at: Timestamp,
+    pub answer: Vec<u8>,
+}
+
+/// One step of the evidence.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Publication {
+    /// What it goes on from: where that is no longer so, nothing is written.
+    pub from: EvidenceSize,
+    pub to: EvidenceSize,
+    /// In their new state.
+    pub tiles: Vec<(TileKey, Vec<u8>)>,
+    pub checkpoint: Option<StoredCheckpoint>,
+}
+
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// The database can't be reached or is busy: the same call may work later.
@@ -200,6 +244,13 @@ pub trait Store: Send + Sync {
 
     /// The subjects of these ids, as far as they still exist.
     async fn subjects(&self, ids: &[Uuid]) -> Result<Vec<StoredSubject>, StoreError>;
+
+    /// Takes the evidence one step on, in one transaction. `false` where another node was first: the evidence is elsewhere already,
+    /// or has a checkpoint of as many events.
+    async fn publish(&self, publication: &Publication) -> Result<bool, StoreError>;
+
+    /// Keeps what was given back for a checkpoint; the first answer stays.
+    async fn keep_hand_out(&self, hand_out: &StoredHandOut) -> Result<(), StoreError>;
 
     /// A view of the whole database that stands still while others write.
     async fn snapshot(&self) -> Result<Box<dyn Snapshot>, StoreError>;

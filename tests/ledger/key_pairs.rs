@@ -2,6 +2,7 @@
 //! new key pair at once.
 
 use keyledger::{
+    evidence,
     ledger::{Command, CommandResult, ProductName},
     signer::{Bits, Signer, verify_response},
 };
@@ -47,7 +48,9 @@ async fn public_key(ledger: &Ledger, number: i64) -> String {
 }
 
 async fn expect_intact(fixture: &Fixture) {
-    replay::verify(fixture.ledger.store(), fixture.ledger.vault(), &mut |_, _| {}).await.expect("incremental rows are the rebuilt ones");
+    evidence::verify(fixture.ledger.store(), fixture.ledger.vault(), Vec::new(), &mut |_, _| {})
+        .await
+        .expect("incremental rows are the rebuilt ones");
 }
 
 async fn a_rotated_key_pair_signs_on_every_node_at_once(backend: Backend) {

@@ -35,6 +35,7 @@ use std::time::Duration;
 
 use keyledger::{
     clock::Clock,
+    evidence,
     ledger::{
         Actor, Command, CommandResult, ExecuteError, Idempotency, Ledger, OpenError, Options, Origin, OwnerInput, QUEUE_COMMANDS_MAX, Request, replay,
     },
@@ -89,7 +90,7 @@ impl Fixture {
     }
 
     async fn verify(&self) {
-        replay::verify(self.ledger.store(), self.ledger.vault(), &mut |_, _| {}).await.unwrap();
+        evidence::verify(self.ledger.store(), self.ledger.vault(), Vec::new(), &mut |_, _| {}).await.unwrap();
     }
 
     async fn license_events(&self) -> Vec<LicenseEvent> {
@@ -215,7 +216,7 @@ async fn older_projections_are_rebuilt_only_where_that_is_wanted(backend: Backen
     let rebuilt = fixture.reopened(true).await.unwrap();
     assert_eq!(rebuilt.store().head().await.unwrap().projections, current);
     assert_eq!(execute(&rebuilt, activate("a.example")).await.unwrap(), CommandResult::AlreadyActive);
-    replay::verify(rebuilt.store(), rebuilt.vault(), &mut |_, _| {}).await.unwrap();
+    evidence::verify(rebuilt.store(), rebuilt.vault(), Vec::new(), &mut |_, _| {}).await.unwrap();
 }
 
 async fn a_node_of_another_version_does_not_append(backend: Backend) {
@@ -243,7 +244,7 @@ async fn two_ledgers_on_one_database_take_turns(backend: Backend) {
         activated += usize::from(call.await.unwrap() == CommandResult::Activated);
     }
     assert_eq!(activated, 50, "each identifier once, whichever ledger it came through");
-    replay::verify(second.store(), second.vault(), &mut |_, _| {}).await.unwrap();
+    evidence::verify(second.store(), second.vault(), Vec::new(), &mut |_, _| {}).await.unwrap();
 }
 
 async fn a_full_queue_refuses_and_loses_nothing(backend: Backend) {

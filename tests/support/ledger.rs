@@ -66,6 +66,8 @@ impl Place {
     pub fn command(&self, args: &[&str]) -> Command {
         let mut command = bare_command(args, self.data_dir.parent().expect("the data directory has a parent"));
         command.env("KEYLEDGER_DATA_DIR", &self.data_dir);
+        // Checkpoints are events too: most tests count only those that they cause.
+        command.env("KEYLEDGER_CHECKPOINT_INTERVAL", "86400");
         if let Some(url) = &self.database_url {
             command.env("KEYLEDGER_DATABASE_URL", url);
         }

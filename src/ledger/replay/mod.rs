@@ -11,7 +11,7 @@ use keyledger_events::{DecodeError, Recorded};
 use keyledger_projections::{FoldError, registry::versions};
 use tokio::time::{Instant, sleep};
 
-pub use verify::{Verified, verify};
+pub use verify::{Auditor, Verified, verify};
 
 use crate::{
     store::{Rebuild, Store, StoreError},

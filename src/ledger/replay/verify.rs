@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use async_trait::async_trait;
+use keyledger_events::Recorded;
 use keyledger_projections::{Row, Table, registry::versions};
 
 use super::{
@@ -10,7 +12,7 @@ use super::{
     reader::{Reader, Source},
 };
 use crate::{
-    ledger::tree::Edge,
+    ledger::tree::{Edge, Hash},
     store::{
         Head, Snapshot, Store,
         sqlite::{SqliteOptions, SqliteStore},
@@ -30,12 +32,22 @@ pub struct Verified {
     pub rows: i64,
 }
 
+/// Checks more of a log while it is read.
+#[async_trait]
+pub trait Auditor: Send {
+    /// The next events and their hashes, which it adds to the edge one by one.
+    async fn events(&mut self, events: &[Recorded], hashes: &[Hash], edge: &mut Edge) -> Result<(), ReplayError>;
+
+    /// After the last, which is this many's.
+    async fn end(&mut self, events: i64) -> Result<(), ReplayError>;
+}
+
 /// Checks a snapshot of the ledger: positions, sequences and times without gaps, every event's hash, the tree, and the
 /// projections, which are folded afresh into a scratch file of their own.
 ///
 /// # Errors
 /// With the first thing that is wrong.
-pub async fn verify(store: &Arc<dyn Store>, vault: &Arc<Vault>, progress: Progress<'_>) -> Result<Verified, ReplayError> {
+pub async fn verify(store: &Arc<dyn Store>, vault: &Arc<Vault>, auditor: &mut dyn Auditor, progress: Progress<'_>) -> Result<Verified, ReplayError> {
     let mut snapshot = store.snapshot().await?;
     let head = snapshot.head().await?;
     let folder = tempfile::tempdir().map_err(|error| ReplayError::Interrupted(format!("no room for a scratch file: {error}")))?;
@@ -49,7 +61,7 @@ pub async fn verify(store: &Arc<dyn Store>, vault: &Arc<Vault>, progress: Progre
         let mut folder = Folder::new(target.as_mut()).on_empty_tables();
         let mut last = None;
         while let Some(chunk) = reader.next().await? {
-            chunk.hashes.into_iter().for_each(|hash| edge.push(hash));
+            auditor.events(&chunk.events, &chunk.hashes, &mut edge).await?;
             folder.fold(&chunk.events).await?;
             last = chunk.events.last().map(|event| event.recorded_at);
             progress(edge.size() as i64, head.next_position);
@@ -68,6 +80,7 @@ pub async fn verify(store: &Arc<dyn Store>, vault: &Arc<Vault>, progress: Progre
     if let Some(beyond) = snapshot.events(head.next_position, 1).await?.first() {
         return Err(ReplayError::Difference(format!("event {} is beyond the head, which is at {}", beyond.position, head.next_position)));
     }
+    auditor.end(head.next_position).await?;
     if edge.bytes() != head.tree_edge {
         return Err(ReplayError::Difference(format!(
             "the head's tree is not the one over the {} events: an event's content and hash were changed together",

@@ -5,6 +5,7 @@
 //! that can wait for a future in a runtime's context.
 
 mod error;
+mod evidence;
 mod migrate;
 mod pool;
 mod read;
@@ -26,6 +27,7 @@ use uuid::Uuid;
 
 use self::{
     error::OrStoreError,
+    evidence::Publisher,
     pool::{Readers, Writers},
     rebuild::PostgresRebuild,
     session::{Connector, Role, Session, in_time},
@@ -34,7 +36,7 @@ use self::{
     transaction::PostgresTransaction,
     value::{Cell, Parameter},
 };
-use super::{Found, Head, Lookups, Rebuild, Snapshot, Store, StoreError, StoredEvent, StoredSubject, Transaction};
+use super::{Found, Head, Lookups, Publication, Rebuild, Snapshot, Store, StoreError, StoredEvent, StoredHandOut, StoredSubject, Transaction};
 
 /// Queries that share a connection cost less than those that each have one, and the server works on one of them at a time.
 const READERS_MIN: usize = 2;
@@ -55,6 +57,7 @@ pub struct PostgresStore {
     sql: Arc<Sql>,
     readers: Readers,
     writers: Writers,
+    publisher: Publisher,
 }
 
 impl PostgresStore {
@@ -70,7 +73,8 @@ impl PostgresStore {
         let cores = available_parallelism().map_or(READERS_MIN, usize::from);
         let readers = Readers::new(options.readers.unwrap_or(cores.clamp(READERS_MIN, READERS_MAX)));
         let writers = Writers::new(connector.clone());
-        Ok(Self { connector, sql: Arc::new(Sql::new()), readers, writers })
+        let publisher = Publisher::new(connector.clone());
+        Ok(Self { connector, sql: Arc::new(Sql::new()), readers, writers, publisher })
     }
 
     /// Runs something that only reads: once more where the connection broke.
@@ -140,6 +144,14 @@ impl Store for PostgresStore {
 
     async fn subjects(&self, ids: &[Uuid]) -> Result<Vec<StoredSubject>, StoreError> {
         self.read(|session| Box::pin(async move { read::subjects(&session, &self.sql, ids).await })).await
+    }
+
+    async fn publish(&self, publication: &Publication) -> Result<bool, StoreError> {
+        self.publisher.publish(publication).await
+    }
+
+    async fn keep_hand_out(&self, hand_out: &StoredHandOut) -> Result<(), StoreError> {
+        self.publisher.keep_hand_out(hand_out).await
     }
 
     async fn snapshot(&self) -> Result<Box<dyn Snapshot>, StoreError> {

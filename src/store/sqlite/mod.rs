@@ -4,6 +4,7 @@
 //! longer (a page of thousands of events, waiting for another process) belongs on a thread of the caller's own.
 
 mod connection;
+mod evidence;
 mod migrate;
 mod read;
 mod rebuild;
@@ -37,7 +38,7 @@ use self::{
     snapshot::SqliteSnapshot,
     transaction::SqliteTransaction,
 };
-use super::{Found, Head, Lookups, Rebuild, Snapshot, Store, StoreError, StoredEvent, StoredSubject, Transaction};
+use super::{Found, Head, Lookups, Publication, Rebuild, Snapshot, Store, StoreError, StoredEvent, StoredHandOut, StoredSubject, Transaction};
 
 /// A few readers are enough: each is busy for microseconds.
 const READERS_MIN: usize = 2;
@@ -162,6 +163,18 @@ impl Store for SqliteStore {
 
     async fn subjects(&self, ids: &[Uuid]) -> Result<Vec<StoredSubject>, StoreError> {
         self.read(|connection| read::subjects(connection, &self.sql, ids))
+    }
+
+    async fn publish(&self, publication: &Publication) -> Result<bool, StoreError> {
+        let mut writer = lock_writer(&self.writer).await?;
+        let transaction = writer.transaction_with_behavior(TransactionBehavior::Immediate).or_store_error()?;
+        let is_ours = evidence::publish(&transaction, publication)?;
+        transaction.commit().or_store_error()?;
+        Ok(is_ours)
+    }
+
+    async fn keep_hand_out(&self, hand_out: &StoredHandOut) -> Result<(), StoreError> {
+        evidence::keep_hand_out(&*lock_writer(&self.writer).await?, hand_out)
     }
 
     async fn snapshot(&self) -> Result<Box<dyn Snapshot>, StoreError> {

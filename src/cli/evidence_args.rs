@@ -1,0 +1,70 @@
+//! What of checkpoints and proofs is configured.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+
+use super::{Failure, StoreArgs};
+use crate::{evidence::EvidenceConfig, signer::is_origin};
+
+/// Seconds between two looks for something to publish. A checkpoint shall be there ten seconds after an event at the latest.
+const INTERVAL_DEFAULT: u64 = 4;
+const INTERVAL_MAX: u64 = 24 * 60 * 60;
+
+#[derive(Clone, Debug, Args)]
+pub struct OriginArgs {
+    /// The log's name in checkpoints, such as licenses.vendor.example/ledger [default: keyledger/ and the ledger's id]
+    #[arg(long, env = "KEYLEDGER_CHECKPOINT_ORIGIN", value_name = "NAME")]
+    checkpoint_origin: Option<String>,
+}
+
+impl OriginArgs {
+    /// The name that is given, if one is.
+    ///
+    /// # Errors
+    /// When no log can be called so.
+    pub fn origin(&self) -> Result<Option<String>, Failure> {
+        let name = self.checkpoint_origin.as_deref().map(str::trim).filter(|name| !name.is_empty());
+        match name.filter(|name| !is_origin(name)) {
+            Some(name) => Err(format!("--checkpoint-origin {name}: a name of a log has neither blanks nor +, and 200 characters at most").into()),
+            None => Ok(name.map(str::to_owned)),
+        }
+    }
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct EvidenceArgs {
+    #[command(flatten)]
+    origin: OriginArgs,
+    /// Seconds after which new events get a checkpoint.
+    #[arg(long, env = "KEYLEDGER_CHECKPOINT_INTERVAL", default_value_t = INTERVAL_DEFAULT, value_name = "SECONDS")]
+    checkpoint_interval: u64,
+    /// File that always holds the newest checkpoint; a server whose log is behind it doesn't start. Best on another machine's disk
+    /// [default: checkpoint in the data folder of an embedded ledger]
+    #[arg(long, env = "KEYLEDGER_CHECKPOINT_FILE", value_name = "FILE")]
+    checkpoint_file: Option<PathBuf>,
+    /// Checkpoints, hash tiles and proofs are for everybody; they hold hashes only.
+    #[arg(long, env = "KEYLEDGER_PUBLIC_PROOFS")]
+    public_proofs: bool,
+}
+
+impl EvidenceArgs {
+    /// The configuration.
+    ///
+    /// # Errors
+    /// When a value can't be.
+    pub fn config(&self, store: &StoreArgs) -> Result<EvidenceConfig, Failure> {
+        if !(1..=INTERVAL_MAX).contains(&self.checkpoint_interval) {
+            return Err(format!("--checkpoint-interval {}: must be 1 to {INTERVAL_MAX} seconds", self.checkpoint_interval).into());
+        }
+        let given = self.checkpoint_file.clone().filter(|path| !path.as_os_str().is_empty());
+        let embedded = store.database_url().is_none().then(|| store.data_dir.join("checkpoint"));
+        Ok(EvidenceConfig {
+            origin: self.origin.origin()?,
+            publish_every: Duration::from_secs(self.checkpoint_interval),
+            public_proofs: self.public_proofs,
+            checkpoint_file: given.or(embedded),
+        })
+    }
+}

@@ -1,0 +1,202 @@
+//! Holds a replayed log against its evidence: every tile, every recorded stream map, every checkpoint.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use keyledger_events::{Event, Recorded, stream_map::StreamMapEvent};
+
+use super::{
+    StreamEnd, checkpoints,
+    fold::{NO_STREAM, number},
+    newest_checkpoint,
+    shape::TILE_WIDTH,
+    size,
+    tiles::{ENTRY_BYTES, Tiles, Tree},
+};
+use crate::{
+    ledger::{
+        replay::{self, Auditor, Progress, ReplayError, Verified},
+        tree::{Edge, Hash},
+    },
+    signer::{NoteSigner, NotedCheckpoint},
+    store::{Store, StoreError, StoredCheckpoint},
+    vault::Vault,
+};
+
+/// Checkpoints read at a time.
+const PAGE_CHECKPOINTS: i64 = 1_000;
+
+struct Audit {
+    store: Arc<dyn Store>,
+    signer: NoteSigner,
+    /// Events that the tiles are of.
+    folded: i64,
+    /// The tile that the next hash is in.
+    tile: Vec<u8>,
+    /// What the log says the stream map is, and the ends that are not in it yet: a record tells of fewer events than come before it.
+    map: Tiles,
+    licenses: i64,
+    ends: VecDeque<(i64, StreamEnd)>,
+    /// Those to come.
+    checkpoints: VecDeque<StoredCheckpoint>,
+    last_read: i64,
+    /// The newest when this began: a server that runs may add more.
+    newest: i64,
+    /// Checkpoints that somebody else kept, smallest first.
+    held: VecDeque<NotedCheckpoint>,
+    /// Checkpoints found right.
+    checked: i64,
+}
+
+fn difference(text: String) -> ReplayError {
+    ReplayError::Difference(text)
+}
+
+impl Audit {
+    /// Before the log is read. `held` are checkpoints that somebody else kept.
+    ///
+    /// # Errors
+    /// When the store fails.
+    async fn new(store: Arc<dyn Store>, signer: NoteSigner, mut held: Vec<NotedCheckpoint>) -> Result<Self, StoreError> {
+        let folded = size(&store).await?.events;
+        let newest = newest_checkpoint(&store).await?.map_or(0, |newest| newest.size);
+        held.sort_by_key(|checkpoint| checkpoint.size);
+        Ok(Self {
+            store,
+            signer,
+            folded,
+            tile: Vec::new(),
+            map: Tiles::in_memory(),
+            licenses: 0,
+            ends: VecDeque::new(),
+            checkpoints: VecDeque::new(),
+            last_read: -1,
+            newest,
+            held: held.into(),
+            checked: 0,
+        })
+    }
+
+    async fn event(&mut self, recorded: &Recorded, hash: &Hash, edge: &Edge) -> Result<(), ReplayError> {
+        let position = recorded.position;
+        if position < self.folded {
+            self.compare_tile(position, hash).await?;
+        }
+        match &recorded.event {
+            Event::License(event) => {
+                let end = StreamEnd { stream: recorded.aggregate_id, sequence: recorded.sequence, position };
+                self.ends.push_back((event.license(), end));
+            }
+            Event::StreamMap(StreamMapEvent::StreamMapRecorded(record)) => {
+                self.map_to(record.size).await?;
+                let root = self.map.root(Tree::StreamMap, number(record.licenses)).await;
+                if record.licenses != self.licenses || root.map(hex::encode).ok().as_deref() != Some(&record.root) {
+                    return Err(difference(format!("event {position} records a stream map that is not that of the first {} events", record.size)));
+                }
+            }
+            _ => {}
+        }
+        self.compare_checkpoint(edge).await
+    }
+
+    async fn compare_tile(&mut self, position: i64, hash: &Hash) -> Result<(), ReplayError> {
+        let (tile, within) = (number(position) / TILE_WIDTH, usize::try_from(number(position) % TILE_WIDTH).unwrap_or_default());
+        if within == 0 {
+            // Not kept: each is looked at once.
+            self.tile = Tiles::new(Arc::clone(&self.store)).entries(Tree::Log, 0, tile).await?.to_vec();
+        }
+        if self.tile.get(within * ENTRY_BYTES..(within + 1) * ENTRY_BYTES) == Some(hash.as_slice()) {
+            return Ok(());
+        }
+        Err(difference(format!("event {position} is not the one whose hash went into the tree: it and its hash were changed, or the tile was")))
+    }
+
+    /// Takes the ends of the first `size` events into the map.
+    async fn map_to(&mut self, size: i64) -> Result<(), StoreError> {
+        while let Some((license, end)) = self.ends.front().copied().filter(|(_, end)| end.position < size) {
+            self.ends.pop_front();
+            while self.licenses + 1 < license {
+                self.map.put(Tree::StreamMap, number(self.licenses), &NO_STREAM).await?;
+                self.licenses += 1;
+            }
+            self.map.put(Tree::StreamMap, number(license - 1), &end.entry()).await?;
+            self.licenses = self.licenses.max(license);
+        }
+        self.map.settle(Tree::StreamMap).await.map(drop)
+    }
+
+    async fn compare_checkpoint(&mut self, edge: &Edge) -> Result<(), ReplayError> {
+        if self.checkpoints.is_empty() && self.last_read != i64::MAX {
+            self.checkpoints = checkpoints(&self.store, self.last_read, PAGE_CHECKPOINTS).await?.into();
+            self.last_read = self.checkpoints.back().map_or(i64::MAX, |last| last.size);
+        }
+        while let Some(held) = self.held.front().filter(|held| number(held.size) <= edge.size()) {
+            if number(held.size) == edge.size() && held.root != edge.root() {
+                return Err(difference(format!("the first {} events are not those of the checkpoint that was kept", held.size)));
+            }
+            self.held.pop_front();
+            self.checked += 1;
+        }
+        let Some(checkpoint) = self.checkpoints.front().filter(|checkpoint| number(checkpoint.size) <= edge.size()) else { return Ok(()) };
+        let size = checkpoint.size;
+        if number(size) < edge.size() || edge.root() != checkpoint.root {
+            return Err(difference(format!("the first {size} events are not those that the checkpoint of {size} events was signed over")));
+        }
+        let noted = self.signer.read(&checkpoint.note);
+        if noted.is_none_or(|noted| noted.size != size || noted.root != checkpoint.root) {
+            return Err(difference(format!("the checkpoint of {size} events is not signed by this ledger")));
+        }
+        self.checkpoints.pop_front();
+        self.checked += 1;
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Auditor for Audit {
+    async fn events(&mut self, events: &[Recorded], hashes: &[Hash], edge: &mut Edge) -> Result<(), ReplayError> {
+        for (recorded, hash) in events.iter().zip(hashes) {
+            edge.push(*hash);
+            self.event(recorded, hash, edge).await?;
+        }
+        Ok(())
+    }
+
+    async fn end(&mut self, events: i64) -> Result<(), ReplayError> {
+        if self.folded > events {
+            return Err(difference(format!("the tiles are of {} events, the head is at {events}", self.folded)));
+        }
+        let ahead = self.checkpoints.front().map(|checkpoint| checkpoint.size).filter(|size| *size <= self.newest);
+        if let Some(ahead) = ahead.or(self.held.front().map(|held| held.size)) {
+            return Err(difference(format!("there is a checkpoint of {ahead} events, the head is at {events}: events were cut off")));
+        }
+        self.map_to(self.folded).await?;
+        let stored = size(&self.store).await?;
+        if stored.events != self.folded {
+            // A server went on meanwhile: what it wrote since is the next verification's.
+            return Ok(());
+        }
+        let root = Tiles::new(Arc::clone(&self.store)).root(Tree::StreamMap, number(stored.licenses)).await?;
+        if stored.licenses != self.licenses || root != self.map.root(Tree::StreamMap, number(self.licenses)).await? {
+            return Err(difference(format!("the stream map's tiles are not those of the first {} events", stored.events)));
+        }
+        Ok(())
+    }
+}
+
+/// Verifies a ledger together with its evidence: what was found whole, and how many checkpoints.
+///
+/// # Errors
+/// With the first thing that is wrong.
+pub async fn verify(
+    store: &Arc<dyn Store>,
+    vault: &Arc<Vault>,
+    held: Vec<NotedCheckpoint>,
+    progress: Progress<'_>,
+) -> Result<(Verified, i64), ReplayError> {
+    let signer = NoteSigner::new(vault, "").map_err(|error| ReplayError::Interrupted(error.to_string()))?;
+    let mut audit = Audit::new(Arc::clone(store), signer, held).await?;
+    let verified = replay::verify(store, vault, &mut audit, progress).await?;
+    Ok((verified, audit.checked))
+}

@@ -1,0 +1,90 @@
+//! Folds the log into the evidence's tiles: every event's hash into the log's, the end of every license's stream into the
+//! stream map. Off the append path, from where the last fold ended.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use keyledger_events::Event;
+use uuid::Uuid;
+
+use super::{
+    EvidenceError,
+    tiles::{ENTRY_BYTES, Tiles, Tree},
+};
+use crate::store::{EvidenceSize, Publication, Store, StoredEvent};
+
+/// Events folded in one step: what they and the tiles they change take in memory, and how long the step's transaction writes.
+const STEP_EVENTS: i64 = 2_000;
+/// Tiles changed in one step, of 8 KiB each. Events of so many licenses far apart end a step early.
+const STEP_TILES: usize = 1_024;
+
+/// What a license's aggregates are stored as.
+const LICENSE: &str = "license";
+
+/// Where a license's stream ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StreamEnd {
+    pub stream: Uuid,
+    pub sequence: i64,
+    pub position: i64,
+}
+
+impl StreamEnd {
+    /// The entry of the stream map: the stream's id, its last sequence and its last position, big endian.
+    pub fn entry(&self) -> [u8; ENTRY_BYTES] {
+        let mut entry = [0; ENTRY_BYTES];
+        let parts = self.stream.as_bytes().iter().copied().chain(self.sequence.to_be_bytes()).chain(self.position.to_be_bytes());
+        entry.iter_mut().zip(parts).for_each(|(place, byte)| *place = byte);
+        entry
+    }
+}
+
+/// Where the map says nothing of a license: a number that was drawn and not used.
+pub const NO_STREAM: [u8; ENTRY_BYTES] = [0; ENTRY_BYTES];
+
+/// One step towards `to`; what is to be written of it.
+pub async fn step(store: &Arc<dyn Store>, from: EvidenceSize, to: i64) -> Result<Publication, EvidenceError> {
+    let mut tiles = Tiles::new(Arc::clone(store));
+    let mut size = from;
+    let mut ends: BTreeMap<i64, StreamEnd> = BTreeMap::new();
+    for event in store.events(from.events, STEP_EVENTS.min(to - from.events)).await? {
+        if event.position != size.events {
+            return Err(EvidenceError::Damaged(format!("event {} is missing: the next one is {}", size.events, event.position)));
+        }
+        tiles.put(Tree::Log, number(event.position), &event.leaf_hash).await?;
+        size.events += 1;
+        if event.aggregate_type == LICENSE {
+            ends.insert(license_of(&event)?, StreamEnd { stream: event.aggregate_id, sequence: event.sequence, position: event.position });
+        }
+        if ends.len() >= STEP_TILES {
+            break;
+        }
+    }
+    if size.events == from.events && to > from.events {
+        return Err(EvidenceError::Damaged(format!("event {} is missing; the head says that there are {to} events", from.events)));
+    }
+    for (license, end) in ends {
+        while size.licenses + 1 < license {
+            tiles.put(Tree::StreamMap, number(size.licenses), &NO_STREAM).await?;
+            size.licenses += 1;
+        }
+        tiles.put(Tree::StreamMap, number(license - 1), &end.entry()).await?;
+        size.licenses = size.licenses.max(license);
+    }
+    let mut changed = tiles.settle(Tree::Log).await?;
+    changed.extend(tiles.settle(Tree::StreamMap).await?);
+    Ok(Publication { from, to: size, tiles: changed, checkpoint: None })
+}
+
+fn license_of(event: &StoredEvent) -> Result<i64, EvidenceError> {
+    let decoded = Event::decode(&event.aggregate_type, &event.event_type, &event.event_version, &event.payload);
+    match decoded {
+        Ok(Event::License(decoded)) if decoded.license() > 0 => Ok(decoded.license()),
+        Ok(_) => Err(EvidenceError::Damaged(format!("event {} names no license", event.position))),
+        Err(error) => Err(EvidenceError::Damaged(format!("event {} cannot be read: {error}", event.position))),
+    }
+}
+
+pub fn number(value: i64) -> u64 {
+    u64::try_from(value).unwrap_or_default()
+}

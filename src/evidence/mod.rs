@@ -1,0 +1,123 @@
+//! Evidence: what lets somebody outside check the log. The log's RFC 6962 tree and the stream map in tiles, folded off the
+//! append path; signed checkpoints; proofs. What must not enter: HTTP.
+
+mod audit;
+mod fold;
+mod publisher;
+mod shape;
+mod start;
+mod tiles;
+mod worker;
+
+use std::sync::Arc;
+
+use keyledger_projections::{Value, Values};
+
+pub use audit::verify;
+pub use fold::StreamEnd;
+pub use publisher::{MapProof, Published, Publisher};
+pub use shape::{TILE_WIDTH, consistency, inclusion};
+pub use start::check_start;
+pub use tiles::{ENTRY_BYTES, Tiles, Tree};
+pub use worker::{Evidence, EvidenceConfig};
+
+use crate::{
+    ledger::{ExecuteError, tree::Hash},
+    signer::SignerError,
+    store::{EvidenceSize, Store, StoreError, StoredCheckpoint},
+};
+
+#[derive(Debug, thiserror::Error)]
+pub enum EvidenceError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Signer(#[from] SignerError),
+    #[error(transparent)]
+    Execute(#[from] ExecuteError),
+    /// The log is not what was written, or the tiles are not the log's.
+    #[error("the log is not what was written: {0}")]
+    Damaged(String),
+    #[error("the evidence can't be taken further at the moment: {0}")]
+    Busy(String),
+    /// What was asked about is not covered.
+    #[error("{0}")]
+    OutOfRange(String),
+}
+
+fn read_error(table: &'static str) -> impl Fn(keyledger_projections::ReadError) -> StoreError {
+    move |source| StoreError::Read { table, source }
+}
+
+/// How far the log is folded.
+///
+/// # Errors
+/// When the store fails.
+pub async fn size(store: &Arc<dyn Store>) -> Result<EvidenceSize, StoreError> {
+    let rows = store.query("SELECT size, licenses FROM evidence WHERE id = 1", &[]).await?;
+    let mut row = Values::from(rows.into_iter().next().unwrap_or_default());
+    let error = read_error("evidence");
+    Ok(EvidenceSize { events: row.int().map_err(&error)?, licenses: row.int().map_err(&error)? })
+}
+
+fn read_checkpoint(row: Vec<Value>) -> Result<StoredCheckpoint, StoreError> {
+    let mut row = Values::from(row);
+    let error = read_error("checkpoint");
+    let (size, root) = (row.int().map_err(&error)?, row.bytes().map_err(&error)?);
+    let root = Hash::try_from(root).map_err(|_| StoreError::Refused(format!("the root of checkpoint {size} has another length")))?;
+    Ok(StoredCheckpoint { size, root, made_at: row.time().map_err(&error)?, note: row.text().map_err(&error)? })
+}
+
+/// Checkpoints of more than `after` events, smallest first.
+///
+/// # Errors
+/// When the store fails.
+pub async fn checkpoints(store: &Arc<dyn Store>, after: i64, limit: i64) -> Result<Vec<StoredCheckpoint>, StoreError> {
+    let sql = "SELECT size, root, made_at, note FROM checkpoint WHERE size > $1 ORDER BY size LIMIT $2";
+    store.query(sql, &[after.into(), limit.into()]).await?.into_iter().map(read_checkpoint).collect()
+}
+
+/// The newest checkpoint.
+///
+/// # Errors
+/// When the store fails.
+pub async fn newest_checkpoint(store: &Arc<dyn Store>) -> Result<Option<StoredCheckpoint>, StoreError> {
+    let sql = "SELECT size, root, made_at, note FROM checkpoint ORDER BY size DESC LIMIT 1";
+    store.query(sql, &[]).await?.into_iter().next().map(read_checkpoint).transpose()
+}
+
+/// The audit path of an event in the tree of a checkpoint's size.
+///
+/// # Errors
+/// When the tree of that size has no such event or is not folded yet, or the store fails.
+pub async fn inclusion_proof(store: &Arc<dyn Store>, position: i64, size: i64) -> Result<Vec<Hash>, EvidenceError> {
+    let ranges = inclusion(fold::number(position), fold::number(size))
+        .filter(|_| position >= 0)
+        .ok_or_else(|| EvidenceError::OutOfRange(format!("a tree of {size} events has no event {position}")))?;
+    folded(store, size).await?;
+    Ok(Tiles::new(Arc::clone(store)).proof(Tree::Log, ranges).await?)
+}
+
+/// The proof that the tree of `first` events is the beginning of the one of `second`.
+///
+/// # Errors
+/// When it is the larger one, the larger is not folded yet, or the store fails.
+pub async fn consistency_proof(store: &Arc<dyn Store>, first: i64, second: i64) -> Result<Vec<Hash>, EvidenceError> {
+    let ranges = consistency(fold::number(first), fold::number(second))
+        .filter(|_| first >= 0)
+        .ok_or_else(|| EvidenceError::OutOfRange(format!("a tree of {first} events is not the beginning of one of {second}")))?;
+    folded(store, second).await?;
+    Ok(Tiles::new(Arc::clone(store)).proof(Tree::Log, ranges).await?)
+}
+
+async fn folded(store: &Arc<dyn Store>, size: i64) -> Result<(), EvidenceError> {
+    let folded = size_events(store).await?;
+    if size <= folded {
+        return Ok(());
+    }
+    Err(EvidenceError::OutOfRange(format!("there is no proof for {size} events yet: the newest checkpoint is of {folded} or fewer")))
+}
+
+async fn size_events(store: &Arc<dyn Store>) -> Result<i64, StoreError> {
+    Ok(size(store).await?.events)
+}
