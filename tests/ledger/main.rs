@@ -126,6 +126,7 @@ fn activate(identifier: &str) -> Command {
     Command::Activate { key: key("KEY-1"), identifier: Some(Identifier::parse(identifier).unwrap()), post_url: None }
 }
 
+mod evidence;
 mod key_pairs;
 
 both_backends!(
