@@ -105,6 +105,15 @@ impl Access {
         Ok(key.api_key.number)
     }
 
+    /// Whether an API key, known by its number, has a capability.
+    ///
+    /// # Errors
+    /// When the keys can't be read.
+    pub async fn allows(&self, number: i64, capability: &str) -> Result<bool, StoreError> {
+        let known = self.known().await?;
+        Ok(known.keys.values().any(|key| key.api_key.number == number && key.api_key.allows(capability)))
+    }
+
     /// The entry of the block list that the address or the identifier is on, if there is one.
     ///
     /// # Errors

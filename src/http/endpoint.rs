@@ -239,8 +239,9 @@ impl Routes {
         let mut capabilities: Vec<String> = Vec::new();
         for route in self.0.iter().filter(|route| route.doc.guard == super::doc::Guard::ApiKey || route.operation.says_capability()) {
             let capability = route.operation.capability();
-            let reading = (route.operation.family() == Family::Admin && route.operation.is_get()).then(|| admin::to_read(capability));
-            for capability in std::iter::once(capability.to_owned()).chain(reading) {
+            let reading = route.operation.has_reading_capability().then(|| admin::to_read(capability));
+            let more = route.operation.shows_more().iter().map(|more| (*more).to_owned());
+            for capability in std::iter::once(capability.to_owned()).chain(reading).chain(more) {
                 if !capabilities.contains(&capability) {
                     capabilities.push(capability);
                 }
@@ -395,9 +396,10 @@ mod tests {
     #[test]
     fn each_capability_is_there_once() {
         let all = capabilities();
-        for name in ["verify", "get-license-keys", "admin:products", "admin:products:read"] {
+        for name in ["verify", "get-license-keys", "admin:products", "admin:products:read", "ledger:read", "ledger:entries"] {
             assert_eq!(all.iter().filter(|capability| *capability == name).count(), 1, "{name}");
         }
+        assert!(!all.contains(&"ledger:read:read".to_owned()));
     }
 
     #[test]

@@ -22,6 +22,7 @@ mod generators;
 mod health;
 mod items;
 mod jwks;
+mod ledger;
 mod license;
 mod license_keys;
 mod license_meta;

@@ -67,7 +67,7 @@ pub fn document(routes: &[Route], public_url: Option<&str>) -> Bytes {
     Bytes::from(document.to_string())
 }
 
-const TAGS: [(&str, &str); 4] = [
+const TAGS: [(&str, &str); 5] = [
     (
         "Licensing",
         "Interface A. Parameters come in the query or, in a POST, in the body: a form, a multipart form or a JSON object; what is unknown is \
@@ -76,6 +76,11 @@ const TAGS: [(&str, &str); 4] = [
     ),
     ("License service", "Interface B."),
     ("Administration", "What an operator sets up: JSON, refusals as problem details, pages with cursors."),
+    (
+        "Ledger",
+        "The log of events itself, and what follows from it: JSON, refusals as problem details. Whatever is said here is computed from the \
+         log, each event checked against the hash it was recorded with.",
+    ),
     ("Service", "What watches the service, and what explains it."),
 ];
 
@@ -84,7 +89,8 @@ fn tag(path: &str) -> &'static str {
         path if path.starts_with("/api/v1/") => TAGS[0].0,
         path if path.starts_with("/api/license/") => TAGS[1].0,
         path if path.starts_with("/admin/") => TAGS[2].0,
-        _ => TAGS[3].0,
+        path if path.starts_with("/ledger/") => TAGS[3].0,
+        _ => TAGS[4].0,
     }
 }
 
@@ -197,11 +203,14 @@ fn details(operation: &Operation, doc: &Doc) -> String {
     }
     if doc.guard == Guard::ApiKey {
         let capability = operation.capability();
-        parts.push(if operation.family() == Family::Admin && operation.is_get() {
-            format!("Capability: `{capability}` or `{}`.", admin::to_read(capability))
-        } else {
-            format!("Capability: `{capability}`.")
-        });
+        let mut needed = format!("Capability: `{capability}`");
+        if operation.has_reading_capability() {
+            needed += &format!(" or `{}`", admin::to_read(capability));
+        }
+        for more in operation.shows_more() {
+            needed += &format!("; `{more}` shows more");
+        }
+        parts.push(needed + ".");
     }
     let outcomes: Vec<String> = doc.codes.iter().map(|code| format!("- {}: {}", code.number(), code.message())).collect();
     if !outcomes.is_empty() {

@@ -8,6 +8,8 @@ use super::body::BODY_MAX;
 const BASE: &str = "/api/v1/";
 /// Where the administration lives.
 const ADMIN_BASE: &str = "/admin/v1/";
+/// Where the log itself is read.
+const LEDGER_BASE: &str = "/ledger/v1/";
 
 /// Where interface B lives.
 const LICENSE_SERVICE_BASE: &str = "/api/license/";
@@ -58,7 +60,7 @@ impl Verb {
 pub enum Family {
     /// Interface A: signed envelopes; whatever is nobody else's too.
     Signed,
-    /// The administration: problem details.
+    /// The administration and the reading of the log: problem details.
     Admin,
     /// Interface B: JSON of its own form.
     LicenseService,
@@ -68,8 +70,8 @@ impl Family {
     #[must_use]
     pub fn of(path: &str) -> Self {
         match path {
-            "/admin" => Self::Admin,
-            path if path.starts_with("/admin/") => Self::Admin,
+            "/admin" | "/ledger" => Self::Admin,
+            path if path.starts_with("/admin/") || path.starts_with("/ledger/") => Self::Admin,
             path if path.starts_with(LICENSE_SERVICE_BASE) => Self::LicenseService,
             _ => Self::Signed,
         }
@@ -86,11 +88,13 @@ pub struct Operation {
     /// Whether a contract's key is as good as an API key.
     pub is_for_contracts: bool,
     capability: Option<&'static str>,
+    /// What lets a key see more in the same answer.
+    shows_more: &'static [&'static str],
 }
 
 impl Operation {
     const fn new(verb: Verb, path: &'static str, body_max: usize) -> Self {
-        Self { verb, path, body_max, is_for_contracts: false, capability: None }
+        Self { verb, path, body_max, is_for_contracts: false, capability: None, shows_more: &[] }
     }
 
     #[must_use]
@@ -136,6 +140,24 @@ impl Operation {
         Self { capability: Some(capability), ..self }
     }
 
+    /// With capabilities that it doesn't need, and that show more.
+    #[must_use]
+    pub const fn shows_more_with(self, shows_more: &'static [&'static str]) -> Self {
+        Self { shows_more, ..self }
+    }
+
+    /// Capabilities that show more in the same answer.
+    #[must_use]
+    pub const fn shows_more(&self) -> &'static [&'static str] {
+        self.shows_more
+    }
+
+    /// Whether its capability with `:read` behind it is enough. What reads the log changes nothing: there it would say the same twice.
+    #[must_use]
+    pub fn has_reading_capability(&self) -> bool {
+        self.is_get() && self.path.starts_with(ADMIN_BASE)
+    }
+
     /// Whether its capability is said rather than that of its path.
     #[must_use]
     pub const fn says_capability(&self) -> bool {
@@ -156,7 +178,7 @@ impl Operation {
     /// Whether the configured rate limits hold for it.
     #[must_use]
     pub fn is_limited(&self) -> bool {
-        self.path.starts_with(BASE) || self.path.starts_with(ADMIN_BASE)
+        [BASE, ADMIN_BASE, LEDGER_BASE].iter().any(|base| self.path.starts_with(base))
     }
 
     #[must_use]

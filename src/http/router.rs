@@ -10,7 +10,7 @@ use super::{
     body::LARGE_BODY_MAX,
     changelog, contract_api, contracts, docs, download,
     endpoint::Routes,
-    generators, health, jwks, license, license_keys, license_meta, license_service, lists, openapi,
+    generators, health, jwks, ledger, license, license_keys, license_meta, license_service, lists, openapi,
     operation::Operation,
     product, product_info, product_meta, telemetry,
 };
@@ -26,6 +26,8 @@ const DELIVERIES: &str = "admin:deliveries";
 const RELEASES: &str = "admin:releases";
 const API_KEYS: &str = "admin:api-keys";
 const BLOCK_LIST: &str = "admin:block-list";
+// The capabilities of those who read the log.
+const LEDGER: &str = "ledger:read";
 
 /// The service. Metrics are counted by the recorder that is installed when this is called.
 pub fn router(app: Arc<App>) -> Router {
@@ -132,6 +134,11 @@ pub fn routes() -> Routes {
         .admin(post("/admin/v1/block-list").needs(BLOCK_LIST), &block_list::ADD, block_list::add)
         .admin(get("/admin/v1/block-list/{block}").needs(BLOCK_LIST), &block_list::SHOW, block_list::show)
         .admin(delete("/admin/v1/block-list/{block}").needs(BLOCK_LIST), &block_list::REMOVE, block_list::remove)
+        .admin(
+            get("/ledger/v1/head").needs(LEDGER).shows_more_with(&[ledger::ENTRIES, ledger::PERSONAL_DATA]),
+            &ledger::head::SHOW,
+            ledger::head::show,
+        )
         .plain(get("/health/live"), &health::LIVE, health::live)
         .plain(get("/health/ready"), &health::READY, health::ready)
         .plain(get("/metrics"), &health::METRICS, health::metrics)

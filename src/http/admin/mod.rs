@@ -72,7 +72,7 @@ impl AdminCall {
             let presented = head.headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()).and_then(bearer);
             let capability = operation.capability();
             let reading = to_read(capability);
-            let capabilities = if operation.is_get() { vec![capability, reading.as_str()] } else { vec![capability] };
+            let capabilities = if operation.has_reading_capability() { vec![capability, reading.as_str()] } else { vec![capability] };
             let api_key = app.access.check_key_for(presented, &capabilities, client_ip, app.clock.now()).await?;
             if let Some(wait_s) = app.limits.key_over(api_key) {
                 return Err(Problem::from(Answer::too_many_requests(wait_s)));
@@ -115,9 +115,23 @@ impl AdminCall {
     /// # Errors
     /// When it is none.
     pub fn number(&self, name: &'static str) -> Replied<i64> {
-        let text = self.path.iter().find(|(known, _)| known == name).map_or("", |(_, value)| value.as_str());
+        let text = self.text(name);
         let digits = text.bytes().all(|byte| byte.is_ascii_digit());
         text.parse().ok().filter(|_| digits).ok_or_else(|| Problem::not_found(name))
+    }
+
+    /// A text that the path names, decoded.
+    #[must_use]
+    pub fn text(&self, name: &str) -> &str {
+        self.path.iter().find(|(known, _)| known == name).map_or("", |(_, value)| value.as_str())
+    }
+
+    /// Whether the API key has another capability too: one that shows more.
+    ///
+    /// # Errors
+    /// When the keys can't be read.
+    pub async fn may(&self, capability: &str) -> Replied<bool> {
+        Ok(self.app.access.allows(self.api_key, capability).await?)
     }
 
     /// Who asks, and under which idempotency key, for what executes commands itself. `compared` is what the key compares.
