@@ -33,11 +33,11 @@ pub async fn show(app: Arc<App>) -> Plain {
 
 /// Makes the document.
 pub fn document(routes: &[Route], public_url: Option<&str>) -> Bytes {
-    let mut paths: BTreeMap<&str, Map<String, Value>> = BTreeMap::new();
+    let mut paths: BTreeMap<String, Map<String, Value>> = BTreeMap::new();
     let mut schemas = schemas();
     for route in routes {
         let verb = route.operation.verb.as_str().to_lowercase();
-        paths.entry(route.operation.path).or_default().insert(verb, operation(route, &mut schemas));
+        paths.entry(route.operation.path.replace("{*", "{")).or_default().insert(verb, operation(route, &mut schemas));
     }
     let document = json!({
         "openapi": "3.1.0",
@@ -230,7 +230,7 @@ fn security(operation: &Operation, doc: &Doc) -> Value {
 
 /// The parameters of the path; numbers unless the description says otherwise.
 fn path_parameters(operation: &Operation, doc: &Doc) -> Vec<Value> {
-    let names = operation.path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'));
+    let names = operation.path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}')).map(|name| name.trim_start_matches('*'));
     let of_path = names.map(|name| match doc.parameters.iter().find(|of| of.place == Place::Path && of.name == name) {
         Some(of) => parameter(of, "path"),
         None => json!({
@@ -280,7 +280,10 @@ fn responses(route: &Route) -> Value {
             if let Some(schema) = &described.reply_schema {
                 reply["content"] = json!({ JSON_TYPE: { "schema": schema } });
             }
-            responses.insert(described.status, reply);
+            for given in doc.given {
+                add_given(&mut responses, given);
+            }
+            responses.entry(described.status).or_insert(reply);
             let always = [400, 401, 403, 422, 429, 500, 503];
             let by_path = operation.path.contains('{').then_some(404);
             let by_body: &[u16] = if described.input == InputPlace::Body { &[413, 415] } else { &[] };

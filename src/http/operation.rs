@@ -90,11 +90,13 @@ pub struct Operation {
     capability: Option<&'static str>,
     /// What lets a key see more in the same answer.
     shows_more: &'static [&'static str],
+    /// Whether the configuration can open it to everybody.
+    may_be_public: bool,
 }
 
 impl Operation {
     const fn new(verb: Verb, path: &'static str, body_max: usize) -> Self {
-        Self { verb, path, body_max, is_for_contracts: false, capability: None, shows_more: &[] }
+        Self { verb, path, body_max, is_for_contracts: false, capability: None, shows_more: &[], may_be_public: false }
     }
 
     #[must_use]
@@ -144,6 +146,17 @@ impl Operation {
     #[must_use]
     pub const fn shows_more_with(self, shows_more: &'static [&'static str]) -> Self {
         Self { shows_more, ..self }
+    }
+
+    /// Open to everybody, where the configuration says so.
+    #[must_use]
+    pub const fn public_by_configuration(self) -> Self {
+        Self { may_be_public: true, ..self }
+    }
+
+    #[must_use]
+    pub const fn may_be_public(&self) -> bool {
+        self.may_be_public
     }
 
     /// Capabilities that show more in the same answer.

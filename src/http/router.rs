@@ -10,7 +10,9 @@ use super::{
     body::LARGE_BODY_MAX,
     changelog, contract_api, contracts, docs, download,
     endpoint::Routes,
-    generators, health, jwks, ledger, license, license_keys, license_meta, license_service, lists, openapi,
+    generators, health, jwks,
+    ledger::{self, proofs, tiles},
+    license, license_keys, license_meta, license_service, lists, openapi,
     operation::Operation,
     product, product_info, product_meta, telemetry,
 };
@@ -139,6 +141,15 @@ pub fn routes() -> Routes {
             &ledger::head::SHOW,
             ledger::head::show,
         )
+        .admin(get("/ledger/v1/checkpoint").needs(LEDGER).public_by_configuration(), &tiles::CHECKPOINT, tiles::checkpoint)
+        .admin(get("/ledger/v1/verifier-key").needs(LEDGER).public_by_configuration(), &tiles::VERIFIER_KEY, tiles::verifier_key)
+        .admin(get("/ledger/v1/tile/{*tile}").needs(LEDGER).public_by_configuration(), &tiles::TILE, tiles::tile)
+        .admin(get("/ledger/v1/tile/entries/{*tile}").needs(ledger::ENTRIES), &tiles::ENTRIES, tiles::entries)
+        .admin(get("/ledger/v1/checkpoints").needs(LEDGER).public_by_configuration(), &proofs::CHECKPOINTS, proofs::checkpoints)
+        .admin(get("/ledger/v1/proofs/inclusion").needs(LEDGER).public_by_configuration(), &proofs::INCLUSION, proofs::inclusion)
+        .admin(get("/ledger/v1/proofs/consistency").needs(LEDGER).public_by_configuration(), &proofs::CONSISTENCY, proofs::consistency)
+        .admin(get("/ledger/v1/receipts/{position}").needs(LEDGER).public_by_configuration(), &proofs::RECEIPT, proofs::receipt)
+        .admin(get("/ledger/v1/events/{position}").needs(ledger::ENTRIES), &proofs::LEAF, proofs::leaf)
         .plain(get("/health/live"), &health::LIVE, health::live)
         .plain(get("/health/ready"), &health::READY, health::ready)
         .plain(get("/metrics"), &health::METRICS, health::metrics)

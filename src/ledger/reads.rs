@@ -18,7 +18,7 @@ pub use background::Backlog;
 pub use supply::ContractView;
 
 use super::Ledger;
-use crate::store::StoreError;
+use crate::store::{StoreError, StoredEvent};
 
 /// What verify, details and their like look at.
 #[derive(Clone, Debug)]
@@ -182,6 +182,16 @@ impl Ledger {
             product: is_there(&product).then(|| read(Table::Product, product, ProductRow::read)).transpose()?,
             activation: is_there(&activation).then(|| read(Table::Activation, activation, ActivationRow::read)).transpose()?,
         }))
+    }
+
+    /// Events from a position on, on a thread where reading them holds up nobody.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn log_page(&self, from: i64, limit: i64) -> Result<Vec<StoredEvent>, StoreError> {
+        let (store, runtime) = (Arc::clone(&self.store), tokio::runtime::Handle::current());
+        let events = tokio::task::spawn_blocking(move || runtime.block_on(store.events(from, limit))).await;
+        events.unwrap_or_else(|_| Err(StoreError::Unavailable("the query was broken off".to_owned())))
     }
 
     /// A query that may look at many rows, on a thread where it holds up nobody: the embedded store works on its caller's.

@@ -5,7 +5,7 @@ pub mod postgres;
 pub mod sqlite;
 
 use async_trait::async_trait;
-use keyledger_events::{SubjectKind, Timestamp, block::BlockKind};
+use keyledger_events::{Leaf, SubjectKind, Timestamp, block::BlockKind};
 use keyledger_projections::{ReadError, Row, RowKey, Table, Value};
 use uuid::Uuid;
 
@@ -40,6 +40,26 @@ pub struct StoredEvent {
     pub metadata: String,
     /// RFC 6962 leaf hash.
     pub leaf_hash: [u8; 32],
+}
+
+impl StoredEvent {
+    /// What is hashed of it.
+    #[must_use]
+    pub fn leaf(&self, ledger_id: Uuid) -> Leaf<'_> {
+        Leaf {
+            ledger_id,
+            position: self.position,
+            aggregate_type: &self.aggregate_type,
+            aggregate_id: self.aggregate_id,
+            sequence: self.sequence,
+            event_id: self.event_id,
+            event_type: &self.event_type,
+            event_version: &self.event_version,
+            recorded_at: self.recorded_at,
+            payload: &self.payload,
+            metadata: &self.metadata,
+        }
+    }
 }
 
 /// The key of one data subject. Destroying the row is forgetting the subject.

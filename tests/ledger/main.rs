@@ -126,8 +126,8 @@ fn activate(identifier: &str) -> Command {
     Command::Activate { key: key("KEY-1"), identifier: Some(Identifier::parse(identifier).unwrap()), post_url: None }
 }
 
-mod evidence;
 mod key_pairs;
+mod proofs;
 
 both_backends!(
     an_idempotency_key_is_remembered_for_a_day_and_then_deleted,

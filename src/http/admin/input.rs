@@ -160,6 +160,27 @@ fn json(status: StatusCode, body: &impl Serialize, request_id: Uuid) -> Response
     }
 }
 
+/// 200 with a body that is no JSON; the operation's description says what it is.
+pub struct Raw {
+    pub content_type: HeaderValue,
+    pub cache: HeaderValue,
+    pub body: Vec<u8>,
+}
+
+impl Reply for Raw {
+    const STATUS: StatusCode = StatusCode::OK;
+
+    fn schema(_: &mut Vec<(String, RefOr<Schema>)>) -> Option<RefOr<Schema>> {
+        None
+    }
+
+    fn into_response(self, request_id: Uuid) -> Response {
+        let mut response = envelope::plain(Self::STATUS, self.content_type, self.body, request_id);
+        response.headers_mut().insert(header::CACHE_CONTROL, self.cache);
+        response
+    }
+}
+
 /// 200 with a body.
 pub struct Shown<T>(pub T);
 

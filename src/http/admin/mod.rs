@@ -36,7 +36,7 @@ use crate::{
 
 pub use check::Check;
 pub use cursor::{Listing, Wanted};
-pub use input::{Created, Described, Done, Input, InputPlace, Json, Page, Paged, Query, Reply, Shown};
+pub use input::{Created, Described, Done, Input, InputPlace, Json, Page, Paged, Query, Raw, Reply, Shown};
 pub use problem::{FieldError, Kind, Problem, ProblemBody};
 
 /// What a handler of the administration ends with.
@@ -44,6 +44,9 @@ pub type Replied<T> = Result<T, Problem>;
 
 /// Header in which an operator says why, for the history.
 pub const REASON: &str = "x-reason";
+
+/// Where a call needs no API key, it has none: no key has this number.
+const NOBODY: i64 = 0;
 
 /// The capability that reads alone.
 #[must_use]
@@ -68,7 +71,14 @@ impl AdminCall {
     pub async fn receive<I: Input>(arrived: Arrived, operation: &Operation) -> Replied<(Self, I)> {
         let Arrived { app, request, request_id, client_ip, path } = arrived;
         let (head, body) = request.into_parts();
+        let is_open_to_all = operation.may_be_public() && app.evidence.is_public() && !head.headers.contains_key(header::AUTHORIZATION);
         let permitted = async {
+            if is_open_to_all {
+                if app.access.blocked_by(client_ip, None).await?.is_some() {
+                    return Err(Problem::from(Answer::new(Code::AccessDenied)));
+                }
+                return Ok(NOBODY);
+            }
             let presented = head.headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()).and_then(bearer);
             let capability = operation.capability();
             let reading = to_read(capability);

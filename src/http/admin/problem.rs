@@ -132,6 +132,12 @@ impl Problem {
         Self::new(Kind::InternalError, "The server's log says what.")
     }
 
+    /// It may work later.
+    #[must_use]
+    pub fn unavailable(detail: &'static str) -> Self {
+        Self::new(Kind::Unavailable, detail)
+    }
+
     /// An outcome that the command can't have.
     #[must_use]
     pub fn unexpected(result: &dyn std::fmt::Debug) -> Self {

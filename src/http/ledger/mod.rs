@@ -2,6 +2,8 @@
 //! (JSON, problem details, pages with cursors), and so its handlers are written as those are.
 
 pub mod head;
+pub mod proofs;
+pub mod tiles;
 
 /// The capability that shows license keys whole.
 pub const ENTRIES: &str = "ledger:entries";

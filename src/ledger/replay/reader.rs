@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use futures::future::join;
-use keyledger_events::{Event, Leaf, Personal, Recorded, Timestamp};
+use keyledger_events::{Event, Personal, Recorded, Timestamp};
 use tokio::{sync::mpsc, task::JoinHandle};
 use uuid::Uuid;
 
@@ -213,20 +213,7 @@ fn check_order(stored: &[StoredEvent], from: i64, recorded_at: Timestamp) -> Res
 
 fn decode(stored: &StoredEvent, ledger_id: Uuid) -> Result<(Recorded, Hash), ReplayError> {
     let position = stored.position;
-    let leaf = Leaf {
-        ledger_id,
-        position,
-        aggregate_type: &stored.aggregate_type,
-        aggregate_id: stored.aggregate_id,
-        sequence: stored.sequence,
-        event_id: stored.event_id,
-        event_type: &stored.event_type,
-        event_version: &stored.event_version,
-        recorded_at: stored.recorded_at,
-        payload: &stored.payload,
-        metadata: &stored.metadata,
-    };
-    let hash = leaf_hash(leaf.canonical().as_bytes());
+    let hash = leaf_hash(stored.leaf(ledger_id).canonical().as_bytes());
     if hash != stored.leaf_hash {
         return Err(ReplayError::Difference(format!("event {position} does not have the hash it was recorded with")));
     }

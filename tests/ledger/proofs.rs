@@ -11,7 +11,7 @@ use keyledger::{
         tree::{Hash, leaf_hash, node_hash},
     },
     signer::NoteSigner,
-    store::{Store, StoredEvent},
+    store::{Publication, Store, StoredEvent, TileKey},
 };
 use keyledger_events::{Event, stream_map::StreamMapEvent};
 
@@ -219,10 +219,20 @@ async fn who_publishes_at_once_publishes_one_log(backend: Backend) {
 
 async fn a_log_that_was_changed_is_not_signed(backend: Backend) {
     let fixture = Fixture::with_license(backend, 0).await;
-    fixture.opened.execute("UPDATE head SET tree_edge = (SELECT leaf_hash FROM events WHERE position = 0) WHERE id = 1").await;
-    let error = publisher(&fixture.ledger).publish().await.unwrap_err();
-    assert!(matches!(error, EvidenceError::Damaged(_) | EvidenceError::Execute(_)), "{error}");
-    assert_eq!(evidence::newest_checkpoint(fixture.ledger.store()).await.unwrap(), None);
+    let (publisher, store) = (publisher(&fixture.ledger), fixture.ledger.store());
+    let first = publisher.publish().await.unwrap();
+    let size = evidence::size(store).await.unwrap();
+    let key = TileKey { tree: 0, level: 0, number: 0 };
+    let mut entries = hashes(&log(store).await).concat();
+    entries[33] ^= 1;
+    let forged = Publication { from: size, to: size, tiles: vec![(key, entries)], checkpoint: None };
+    assert!(store.publish(&forged).await.unwrap());
+    fixture.run(activate("a")).await;
+    let error = publisher.publish().await.unwrap_err();
+    assert!(matches!(error, EvidenceError::Damaged(_)), "{error}");
+    assert_eq!(evidence::newest_checkpoint(store).await.unwrap(), first);
+    let error = evidence::verify(store, fixture.ledger.vault(), Vec::new(), &mut |_, _| {}).await.unwrap_err().to_string();
+    assert!(error.contains("event 1 "), "{error}");
 }
 
 async fn a_log_behind_its_checkpoint_is_not_opened(backend: Backend) {
