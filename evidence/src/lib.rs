@@ -2,19 +2,32 @@
 //!
 //! This crate makes such a file ([`build`]) and checks it ([`verify`]): what is made is what is checked. It is a second
 //! implementation: it shares no code with the server, knows no database, no network and no clock, and reads nothing but the
-//! bytes that it is given. `docs/evidence.md` describes the format and how to check it by hand.
+//! files that it is told. `docs/evidence.md` describes the format and how to check it by hand.
 //!
 //! Read in this order: [`verify`] says what is checked; [`tree`], [`note`] and [`rsa_check`] are the mathematics; `event`,
 //! `state` and `keys` are what the events mean; `report` writes it down.
 
+mod answer;
+mod archive;
 mod case;
+pub mod command;
+mod context;
+mod event;
+mod facts;
+mod keys;
 mod map;
 pub mod note;
+mod open;
+mod proof;
+mod report;
 pub mod rsa_check;
+mod state;
 pub mod time;
 pub mod tree;
 mod verify;
+mod words;
 
+pub use archive::{read as read_archive, write as write_archive};
 pub use case::{CaseInput, Earlier, ProvenEvent, build};
 pub use map::entry as map_entry;
 pub use verify::{Given, Verdict, verify};
