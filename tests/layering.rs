@@ -59,6 +59,33 @@ fn the_pure_crates_depend_on_nothing_that_does_io() {
     }
 }
 
+/// Who checks a dispute file relies on nothing that made it: the crate knows none of ours.
+#[test]
+fn the_verifier_stands_alone() {
+    let allowed: BTreeSet<&str> = [
+        "aes-gcm",
+        "base64",
+        "ed25519-dalek",
+        "hex",
+        "hkdf",
+        "miniz_oxide",
+        "rsa",
+        "serde",
+        "serde_json",
+        "serde_json_canonicalizer",
+        "sha2",
+        "thiserror",
+    ]
+    .into();
+    for name in dependencies("evidence/Cargo.toml") {
+        assert!(allowed.contains(name.as_str()), "evidence must not depend on {name}");
+    }
+    forbid("evidence/src", &["keyledger_events", "keyledger_projections", "std::net", "std::time", "tokio", "RsaPrivateKey", "SigningKey"]);
+    for (path, text) in sources("evidence/src") {
+        assert!(text.lines().count() < 400, "{} is too long for who has to read it all", path.display());
+    }
+}
+
 #[test]
 fn the_pure_crates_read_no_clock_environment_or_file() {
     for folder in ["events/src", "projections/src"] {
@@ -126,7 +153,7 @@ fn the_system_clock_is_read_in_one_file() {
 
 #[test]
 fn files_can_be_read_in_one_sitting() {
-    for folder in ["src", "events/src", "projections/src", "tests"] {
+    for folder in ["src", "events/src", "evidence", "projections/src", "tests"] {
         for (path, text) in sources(folder) {
             let lines = text.lines().count();
             assert!(lines <= 600, "{} has {lines} lines", path.display());

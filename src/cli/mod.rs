@@ -5,6 +5,7 @@ mod change;
 mod check;
 mod delivery;
 mod demo;
+mod evidence;
 mod evidence_args;
 mod files;
 mod generator;
@@ -66,6 +67,9 @@ enum Command {
     Verify(check::VerifyArgs),
     /// Fold the log into fresh projections and swap them with those in use.
     Rebuild(check::RebuildArgs),
+    /// Dispute files, which anyone can check.
+    #[command(subcommand)]
+    Evidence(evidence::EvidenceCommand),
 }
 
 /// What a command that failed says.
@@ -105,7 +109,8 @@ fn default_level(command: &Command) -> &'static str {
         | Command::WebhookSecret(_)
         | Command::PublicKey(_)
         | Command::Verify(_)
-        | Command::Rebuild(_) => "warn",
+        | Command::Rebuild(_)
+        | Command::Evidence(_) => "warn",
     }
 }
 
@@ -123,5 +128,6 @@ async fn dispatch(command: Command) -> Result<(), Failure> {
         Command::PublicKey(args) => check::public_key(args).await,
         Command::Verify(args) => check::verify(args).await,
         Command::Rebuild(args) => check::rebuild(args).await,
+        Command::Evidence(command) => evidence::run(command),
     }
 }
