@@ -7,7 +7,11 @@ use std::sync::{Arc, LazyLock, RwLock};
 use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
-use keyledger_events::{Timestamp, api_key::ApiKey, block::BlockKind};
+use keyledger_events::{
+    Timestamp,
+    api_key::ApiKey,
+    block::{Block, BlockKind},
+};
 use keyledger_projections::{ApiKeyRow, BlockRow, Table, Value};
 
 use crate::{
@@ -43,9 +47,38 @@ struct Known {
     /// As the counters say it: equal means unchanged.
     changes: i64,
     keys: HashMap<Vec<u8>, KnownKey>,
-    /// The block list: networks by the length of their prefix, and the numbers of the entries.
+    blocks: BlockList,
+}
+
+/// The block list: networks by the length of their prefix, identifiers, and the numbers of the entries.
+#[derive(Debug, Default)]
+pub struct BlockList {
     networks: HashMap<u8, HashMap<IpNet, i64>>,
     identifiers: HashMap<String, i64>,
+}
+
+impl BlockList {
+    /// Adds an entry; one that is forgotten, or that is no network, blocks nobody.
+    pub fn add(&mut self, block: Block) {
+        let Some(value) = block.value else { return };
+        match block.kind {
+            BlockKind::Identifier => {
+                self.identifiers.insert(value, block.number);
+            }
+            BlockKind::Ip => {
+                if let Some(network) = parse_network(&value) {
+                    self.networks.entry(network.prefix_len()).or_default().insert(network, block.number);
+                }
+            }
+        }
+    }
+
+    /// The entry that the address or the identifier is on, if there is one.
+    #[must_use]
+    pub fn blocked_by(&self, ip: Option<IpAddr>, identifier: Option<&str>) -> Option<i64> {
+        let contains = |ip: IpAddr| self.networks.iter().find_map(|(length, networks)| networks.get(&IpNet::new(ip, *length).ok()?.trunc()).copied());
+        ip.and_then(contains).or_else(|| self.identifiers.get(identifier?.trim()).copied())
+    }
 }
 
 struct Seen {
@@ -120,8 +153,7 @@ impl Access {
     /// When the list can't be read.
     pub async fn blocked_by(&self, ip: IpAddr, identifier: Option<&str>) -> Result<Option<i64>, StoreError> {
         let known = self.known().await?;
-        let by_address = known.networks.iter().find_map(|(length, networks)| networks.get(&IpNet::new(ip, *length).ok()?.trunc()).copied());
-        Ok(by_address.or_else(|| known.identifiers.get(identifier?.trim()).copied()))
+        Ok(known.blocks.blocked_by(Some(ip), identifier))
     }
 
     fn fresh(&self) -> Option<Arc<Known>> {
@@ -178,18 +210,7 @@ impl Access {
             known.keys.insert(hmac, KnownKey { api_key, networks });
         }
         for row in self.store.query(BLOCKS.as_str(), &[]).await? {
-            let block = BlockRow::read(&mut row.into()).map_err(|source| StoreError::Read { table: "block", source })?.block;
-            let Some(value) = block.value else { continue };
-            match block.kind {
-                BlockKind::Identifier => {
-                    known.identifiers.insert(value, block.number);
-                }
-                BlockKind::Ip => {
-                    if let Some(network) = parse_network(&value) {
-                        known.networks.entry(network.prefix_len()).or_default().insert(network, block.number);
-                    }
-                }
-            }
+            known.blocks.add(BlockRow::read(&mut row.into()).map_err(|source| StoreError::Read { table: "block", source })?.block);
         }
         Ok(known)
     }

@@ -4,6 +4,9 @@
 macro_rules! domain_event {
     ($enum:ident { $($variant:ident $version:literal),+ $(,)? }) => {
         impl $enum {
+            /// The names of all of its events.
+            pub const NAMES: &'static [&'static str] = &[$(stringify!($variant)),+];
+
             /// The event's type name as stored.
             #[must_use]
             pub fn name(&self) -> &'static str {

@@ -22,6 +22,17 @@ use crate::{
     telemetry::{Telemetry, TelemetryEvent},
 };
 
+/// The names of types of streams, for those who read single streams.
+pub mod aggregate_type {
+    use cqrs_es::Aggregate;
+
+    pub const API_KEY: &str = super::ApiKey::TYPE;
+    pub const BLOCK: &str = super::Block::TYPE;
+    pub const CONTRACT: &str = super::Contract::TYPE;
+    pub const LICENSE: &str = super::LicenseAggregate::TYPE;
+    pub const PRODUCT: &str = super::ProductAggregate::TYPE;
+}
+
 /// An event of any aggregate.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {

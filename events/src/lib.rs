@@ -29,6 +29,6 @@ pub mod values;
 
 pub use context::{Context, Numbers};
 pub use envelope::{EventId, Leaf, Metadata, Recorded};
-pub use event::{DecodeError, Event};
+pub use event::{DecodeError, Event, aggregate_type};
 pub use personal::{Personal, PersonalData, Sealed, SubjectKind};
 pub use time::Timestamp;

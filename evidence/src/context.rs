@@ -49,7 +49,10 @@ impl Names {
         }
         for event in events {
             let belongs = match (event.aggregate_type.as_str(), event.event_type.as_str()) {
-                ("license", _) | ("ledger", "LedgerCreated") | ("stream_map", "StreamMapRecorded") | ("key_pair", "KeyPairCreated" | "KeyPairRetired") => true,
+                ("license", _)
+                | ("ledger", "LedgerCreated")
+                | ("stream_map", "StreamMapRecorded")
+                | ("key_pair", "KeyPairCreated" | "KeyPairRetired") => true,
                 ("api_key", "ApiKeyCreated" | "ApiKeyDisabled") => actors.contains(&event.number("api_key")?),
                 ("product", "ProductCreated" | "ProductKeyPairChanged") => products.contains(&event.number("product")?),
                 _ => false,

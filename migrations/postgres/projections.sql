@@ -289,6 +289,7 @@ CREATE TABLE delivery (
 -- indexes: made last by a rebuild, once the rows are there
 
 CREATE UNIQUE INDEX license_by_key ON license (license_key) WHERE NOT deleted;
+CREATE INDEX license_deleted_by_key ON license (license_key) WHERE deleted;
 CREATE INDEX license_by_product ON license (product, status, number) WHERE NOT deleted;
 CREATE INDEX license_by_product_and_number ON license (product, number) WHERE NOT deleted;
 CREATE INDEX license_by_owner_name ON license (owner_name) WHERE owner_name IS NOT NULL;

@@ -289,6 +289,7 @@ CREATE TABLE delivery{suffix} (
 -- indexes: made last by a rebuild, once the rows are there
 
 CREATE UNIQUE INDEX license_by_key{generation} ON license{suffix} (license_key) WHERE NOT deleted;
+CREATE INDEX license_deleted_by_key{generation} ON license{suffix} (license_key) WHERE deleted;
 CREATE INDEX license_by_product{generation} ON license{suffix} (product, status, number) WHERE NOT deleted;
 CREATE INDEX license_by_product_and_number{generation} ON license{suffix} (product, number) WHERE NOT deleted;
 CREATE INDEX license_by_owner_name{generation} ON license{suffix} (owner_name) WHERE owner_name IS NOT NULL;

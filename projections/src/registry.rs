@@ -128,7 +128,7 @@ projections! {
     Product: ProductRow, "product" version 2;
     ProductMeta: ProductMetaRow, "product_meta" version 1;
     LicenseCount: LicenseCountRow, "license_count" version 1;
-    License: LicenseRow, "license" version 3;
+    License: LicenseRow, "license" version 4;
     Activation: ActivationRow, "activation" version 2;
     LicenseMeta: LicenseMetaRow, "license_meta" version 1;
     Settings: SettingsRow, "settings" version 1;

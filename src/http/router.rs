@@ -39,6 +39,8 @@ pub fn router(app: Arc<App>) -> Router {
 /// Every operation.
 pub fn routes() -> Routes {
     let (get, post, put, patch, delete) = (Operation::get, Operation::post, Operation::put, Operation::patch, Operation::delete);
+    // Some see more than others of what these answer.
+    let told = |path| get(path).needs(LEDGER).shows_more_with(&[ledger::ENTRIES, ledger::PERSONAL_DATA]);
     Routes::default()
         .signed(post("/api/v1/verify"), &license::VERIFY, license::verify)
         .signed(post("/api/v1/activate"), &license::ACTIVATE, license::activate)
@@ -136,11 +138,6 @@ pub fn routes() -> Routes {
         .admin(post("/admin/v1/block-list").needs(BLOCK_LIST), &block_list::ADD, block_list::add)
         .admin(get("/admin/v1/block-list/{block}").needs(BLOCK_LIST), &block_list::SHOW, block_list::show)
         .admin(delete("/admin/v1/block-list/{block}").needs(BLOCK_LIST), &block_list::REMOVE, block_list::remove)
-        .admin(
-            get("/ledger/v1/head").needs(LEDGER).shows_more_with(&[ledger::ENTRIES, ledger::PERSONAL_DATA]),
-            &ledger::head::SHOW,
-            ledger::head::show,
-        )
         .admin(get("/ledger/v1/checkpoint").needs(LEDGER).public_by_configuration(), &tiles::CHECKPOINT, tiles::checkpoint)
         .admin(get("/ledger/v1/verifier-key").needs(LEDGER).public_by_configuration(), &tiles::VERIFIER_KEY, tiles::verifier_key)
         .admin(get("/ledger/v1/tile/{*tile}").needs(LEDGER).public_by_configuration(), &tiles::TILE, tiles::tile)
@@ -150,6 +147,13 @@ pub fn routes() -> Routes {
         .admin(get("/ledger/v1/proofs/consistency").needs(LEDGER).public_by_configuration(), &proofs::CONSISTENCY, proofs::consistency)
         .admin(get("/ledger/v1/receipts/{position}").needs(LEDGER).public_by_configuration(), &proofs::RECEIPT, proofs::receipt)
         .admin(get("/ledger/v1/events/{position}").needs(ledger::ENTRIES), &proofs::LEAF, proofs::leaf)
+        .admin(get("/ledger/v1/head").needs(LEDGER), &ledger::head::SHOW, ledger::head::show)
+        .admin(told("/ledger/v1/licenses/{license}/history"), &ledger::history::OF_LICENSE, ledger::history::of_license)
+        .admin(told("/ledger/v1/licenses/{license}/state"), &ledger::state::OF_LICENSE, ledger::state::of_license)
+        .admin(get("/ledger/v1/licenses/{license}/verify").needs(LEDGER), &ledger::verify::OF_LICENSE, ledger::verify::of_license)
+        .admin(told("/ledger/v1/products/{product}/history"), &ledger::history::OF_PRODUCT, ledger::history::of_product)
+        .admin(told("/ledger/v1/contracts/{contract}/history"), &ledger::history::OF_CONTRACT, ledger::history::of_contract)
+        .admin(told("/ledger/v1/api-keys/{api_key}/history"), &ledger::history::OF_API_KEY, ledger::history::of_api_key)
         .plain(get("/health/live"), &health::LIVE, health::live)
         .plain(get("/health/ready"), &health::READY, health::ready)
         .plain(get("/metrics"), &health::METRICS, health::metrics)

@@ -5,6 +5,7 @@ mod catalog;
 mod command;
 mod decide;
 mod executor;
+pub mod history;
 mod listing;
 mod needs;
 mod open;

@@ -136,6 +136,11 @@ pub struct Lookups {
 /// Active generators of one product that a batch looks at: the first is used, and a batch hardly changes more than a few.
 pub const GENERATORS_MAX: i64 = 16;
 
+/// How events of one stream are found: by the index that keeps its sequences unique.
+pub const STREAM: &str = "aggregate_type = $1 AND aggregate_id = $2 AND sequence >= $3 ORDER BY sequence LIMIT $4";
+/// How those of all streams of a type are.
+pub const STREAMS: &str = "aggregate_type = $1 AND (aggregate_id, sequence) > ($2, $3) ORDER BY aggregate_id, sequence LIMIT $4";
+
 impl Lookups {
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -261,6 +266,16 @@ pub trait Store: Send + Sync {
 
     /// Events from a position on, in order.
     async fn events(&self, from: i64, limit: i64) -> Result<Vec<StoredEvent>, StoreError>;
+
+    /// Events of one stream from a sequence on, in order.
+    async fn stream(&self, aggregate_type: &str, aggregate_id: Uuid, from: i64, limit: i64) -> Result<Vec<StoredEvent>, StoreError>;
+
+    /// Events of all streams of one type, one stream after the other in the order of their ids, each in the order of its
+    /// sequences: those after the stream and sequence of `after`. So few streams are found among very many events of others.
+    async fn streams(&self, aggregate_type: &str, after: (Uuid, i64), limit: i64) -> Result<Vec<StoredEvent>, StoreError>;
+
+    /// The streams of licenses whose key was this one until it was replaced, each once, in the order of their ids.
+    async fn licenses_before_replacement(&self, key: &str, limit: i64) -> Result<Vec<Uuid>, StoreError>;
 
     /// The subjects of these ids, as far as they still exist.
     async fn subjects(&self, ids: &[Uuid]) -> Result<Vec<StoredSubject>, StoreError>;

@@ -2,6 +2,7 @@
 
 use keyledger::ledger::{Command, LicenseChanges, OwnerInput};
 use keyledger_events::{
+    block::BlockKind,
     license::Status,
     product::{ProductFields, UpdateProduct},
     values::{Identifier, LicenseKey, MetaKey},
@@ -20,6 +21,10 @@ fn key() -> impl Strategy<Value = LicenseKey> {
 
 fn identifier() -> impl Strategy<Value = Option<Identifier>> {
     option::weighted(0.95, (0..4u8).prop_map(|n| Identifier::parse(&format!("{n}.example")).unwrap()))
+}
+
+fn blocked() -> impl Strategy<Value = String> {
+    (0..4u8).prop_map(|n| format!("{n}.example"))
 }
 
 fn meta_key() -> impl Strategy<Value = Option<MetaKey>> {
@@ -96,7 +101,10 @@ fn command() -> impl Strategy<Value = Command> {
         8 => (key(), identifier()).prop_map(|(key, identifier)| Command::Activate { key, identifier, post_url: None }),
         4 => (key(), identifier()).prop_map(|(key, identifier)| Command::Deactivate { key, identifier }),
         5 => (key(), changes()).prop_map(|(key, changes)| Command::UpdateLicense { key, changes }),
-        1 => key().prop_map(|key| Command::DeleteLicense { key }),
+        2 => key().prop_map(|key| Command::DeleteLicense { key }),
+        1 => (key(), key()).prop_map(|(key, new_key)| Command::ReplaceKey { key, new_key }),
+        1 => blocked().prop_map(|value| Command::AddBlock { kind: BlockKind::Identifier, value }),
+        1 => blocked().prop_map(|value| Command::RemoveBlock { kind: BlockKind::Identifier, value }),
         2 => (key(), identifier(), meta_key(), value())
             .prop_map(|(key, identifier, meta_key, value)| Command::CreateLicenseMeta { key, identifier, meta_key, value }),
         2 => (key(), identifier(), meta_key(), value())

@@ -5,6 +5,7 @@
 
 mod commands;
 mod plain;
+mod points;
 mod store;
 
 use std::collections::BTreeMap;
@@ -35,8 +36,8 @@ fn cases() -> u32 {
 fn run(backend: store::Backend) {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     let config = Config { cases: cases(), failure_persistence: None, max_shrink_iters: 200, ..Config::default() };
-    proptest!(config, |(steps in prop::collection::vec(commands::step(), 1..120))| {
-        runtime.block_on(check(backend, &steps));
+    proptest!(config, |(steps in prop::collection::vec(commands::step(), 1..120), points in points::points(backend))| {
+        runtime.block_on(check(backend, &steps, &points));
     });
 }
 
@@ -50,17 +51,22 @@ fn random_commands_on_postgres_match_the_model() {
     run(store::Backend::Postgres);
 }
 
-async fn check(backend: store::Backend, steps: &[Step]) {
+async fn check(backend: store::Backend, steps: &[Step], points: &[points::Asked]) {
     let opened = store::open(backend).await;
     let time = Arc::new(AtomicI64::new(START));
     let options = Options { clock: Clock::Manual(Arc::clone(&time)), rebuild_older: false };
     let ledger = Ledger::open(Arc::clone(&opened.store), &MasterKey::random().unwrap(), options).await.unwrap();
     let mut model = Model::default();
+    let mut past = points::Past::new(&ledger).await;
     for step in steps {
         let now = time.fetch_add(step.seconds_before * 1_000_000, Ordering::Relaxed) + step.seconds_before * 1_000_000;
         let request = Request { command: step.command.clone(), origin: Origin::operator(), idempotency: None };
         let outcome = ledger.execute(request).await.unwrap();
         assert_eq!(outcome.result, model.execute(&step.command, now), "{step:?}");
+        past.remember(&ledger, &model, now).await;
+    }
+    for asked in points {
+        past.check(&ledger, asked).await;
     }
     compare_rows(&ledger, &model).await;
     let mut nothing = |_: i64, _: i64| {};

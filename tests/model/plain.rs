@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use keyledger::ledger::{Command, CommandResult, LicenseChanges, OwnerInput};
-use keyledger_events::{license::LicenseError, product::ProductError, values::Identifier};
+use keyledger_events::{block::BlockError, license::LicenseError, product::ProductError, values::Identifier};
 
 const DAY: i64 = 86_400_000_000;
 
@@ -36,10 +36,29 @@ pub struct Product {
 pub struct Model {
     pub licenses: Vec<License>,
     pub products: BTreeMap<i64, Product>,
+    /// Identifiers on the block list.
+    pub blocks: BTreeSet<String>,
     metas: i64,
 }
 
 impl Model {
+    /// What verify answers; `None` where the block list holds the identifier.
+    pub fn verdict(&self, key: &str, identifier: Option<&Identifier>, now: i64) -> Option<Result<(), LicenseError>> {
+        if identifier.is_some_and(|identifier| self.blocks.contains(identifier.as_str())) {
+            return None;
+        }
+        let Some(license) = self.find(key).map(|at| &self.licenses[at]) else { return Some(Err(LicenseError::Unknown)) };
+        let is_active = |identifier: &Identifier| license.active.contains(identifier.as_str());
+        let checked = self.may_use(license, now, identifier);
+        Some(checked.and_then(|()| if identifier.is_some_and(is_active) { Ok(()) } else { Err(LicenseError::NoActivation) }))
+    }
+
+    /// The license that has a key, and those that were deleted with it.
+    pub fn with_key(&self, key: &str) -> (Option<&License>, Vec<&License>) {
+        let deleted = self.licenses.iter().filter(|license| license.deleted && license.key == key).collect();
+        (self.find(key).map(|at| &self.licenses[at]), deleted)
+    }
+
     pub fn count(&self, product: i64, status: &str) -> i64 {
         self.licenses.iter().filter(|license| !license.deleted && license.product == product && license.status == status).count() as i64
     }
@@ -88,6 +107,7 @@ impl Model {
             | Command::Deactivate { key, .. }
             | Command::UpdateLicense { key, .. }
             | Command::DeleteLicense { key }
+            | Command::ReplaceKey { key, .. }
             | Command::CreateLicenseMeta { key, .. }
             | Command::UpdateLicenseMeta { key, .. }
             | Command::DeleteLicenseMeta { key, .. } => key.as_str(),
@@ -116,6 +136,13 @@ impl Model {
                 }
                 update(&mut license, changes, now);
                 CommandResult::LicenseUpdated
+            }
+            Command::ReplaceKey { new_key, .. } => {
+                if self.find(new_key.as_str()).is_some_and(|other| other != at) {
+                    return Err(Some(LicenseError::KeyTaken));
+                }
+                license.key = new_key.as_str().to_owned();
+                CommandResult::KeyReplaced
             }
             Command::DeleteLicense { .. } => {
                 license.deleted = true;
@@ -195,6 +222,10 @@ impl Model {
 
     fn product_command(&mut self, command: &Command) -> Result<CommandResult, ProductError> {
         Ok(match command {
+            Command::AddBlock { value, .. } if self.blocks.insert(value.clone()) => CommandResult::BlockAdded,
+            Command::AddBlock { .. } => CommandResult::BlockRefused(BlockError::Exists),
+            Command::RemoveBlock { value, .. } if self.blocks.remove(value) => CommandResult::BlockRemoved,
+            Command::RemoveBlock { .. } => CommandResult::BlockRefused(BlockError::Unknown),
             Command::CreateProduct { fields, .. } => {
                 let product = self.products.len() as i64 + 1;
                 self.products.insert(product, Product { name: fields.name.clone(), active: true, ..Product::default() });

@@ -9,6 +9,7 @@ mod opening;
 mod place;
 mod rebuilding;
 mod samples;
+mod streams;
 
 /// Runs tests of the signature `async fn(&Place)` on both backends.
 macro_rules! on_both_backends {

@@ -153,7 +153,7 @@ impl Log {
         });
         self.map = entries.collect();
         let payload = json!({ "licenses": self.map.len(), "root": hex::encode(definition::root(&self.map)), "size": self.size() });
-        let id = stream(b'M', self.size());
+        let id = stream(b'M', self.size() as u8);
         self.push_as("system", None, ("stream_map", id), "StreamMapRecorded", "1.0", payload)
     }
 

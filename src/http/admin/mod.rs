@@ -37,6 +37,7 @@ use crate::{
 pub use check::Check;
 pub use cursor::{Listing, Wanted};
 pub use input::{Created, Described, Done, Input, InputPlace, Json, Page, Paged, Query, Raw, Reply, Shown};
+pub use licenses::LicenseStatus;
 pub use problem::{FieldError, Kind, Problem, ProblemBody};
 
 /// What a handler of the administration ends with.

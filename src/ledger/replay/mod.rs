@@ -2,7 +2,7 @@
 //! fresh projections this way, [`verify`] compares with those in use.
 
 mod folder;
-mod reader;
+pub(super) mod reader;
 mod verify;
 
 use std::{sync::Arc, time::Duration};

@@ -1,7 +1,7 @@
 //! Reads a range of the log ahead of whoever folds it: checks each event's place and hash, decodes it, opens what is
 //! personal. A few chunks at most are under way, so memory stays bounded.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, hash_map::Entry};
 use std::sync::Arc;
 
 use futures::future::join;
@@ -22,7 +22,7 @@ const SUBJECTS_MAX: usize = 200_000;
 const CHUNKS_AHEAD: usize = 1;
 
 /// Where events come from.
-pub(super) enum Source {
+pub(in crate::ledger) enum Source {
     Store(Arc<dyn Store>),
     Snapshot(Box<dyn Snapshot>),
 }
@@ -80,7 +80,7 @@ async fn read(
     ledger_id: Uuid,
     sender: mpsc::Sender<Result<Chunk, ReplayError>>,
 ) -> Source {
-    let mut opener = Opener { vault, subjects: HashMap::new() };
+    let mut opener = Opener::new(vault);
     let mut log = Log { next: from, to, recorded_at: Timestamp(0) };
     let mut stored = log.chunk(&mut source).await;
     loop {
@@ -132,15 +132,30 @@ impl Log {
     }
 }
 
-struct Opener {
+/// Opens what is personal, with the keys of the data subjects: each is asked for once.
+pub(in crate::ledger) struct Opener {
     vault: Arc<Vault>,
     /// Opened keys; `None` for subjects that were forgotten.
     subjects: HashMap<Uuid, Option<SubjectKey>>,
 }
 
 impl Opener {
+    pub(in crate::ledger) fn new(vault: Arc<Vault>) -> Self {
+        Self { vault, subjects: HashMap::new() }
+    }
+
+    /// Whether the key of a subject that was asked for is still there.
+    pub(in crate::ledger) fn has_key(&self, subject: Uuid) -> bool {
+        self.subjects.get(&subject).is_some_and(Option::is_some)
+    }
+
+    /// Opens one event whose subject was asked for; one that was forgotten stays sealed.
+    pub(in crate::ledger) fn open_one(&self, recorded: Recorded) -> Result<Recorded, ReplayError> {
+        open(&self.vault, &self.subjects, recorded)
+    }
+
     async fn open(&mut self, source: &mut Source, decoded: Vec<(Recorded, Hash)>) -> Result<Chunk, ReplayError> {
-        self.learn(source, &decoded).await?;
+        self.learn(source, decoded.iter().filter_map(|(recorded, _)| sealed_for(recorded)).collect()).await?;
         let vault = Arc::clone(&self.vault);
         let subjects = Arc::new(std::mem::take(&mut self.subjects));
         let known = Arc::clone(&subjects);
@@ -151,17 +166,15 @@ impl Opener {
     }
 
     /// Fetches the keys of the subjects that a chunk names and that aren't known yet.
-    async fn learn(&mut self, source: &mut Source, decoded: &[(Recorded, Hash)]) -> Result<(), ReplayError> {
+    pub(in crate::ledger) async fn learn(&mut self, source: &mut Source, subjects: Vec<Uuid>) -> Result<(), ReplayError> {
         if self.subjects.len() > SUBJECTS_MAX {
             self.subjects.clear();
         }
         let mut missing = Vec::new();
-        for (recorded, _) in decoded {
-            if let Some(Personal::Sealed(sealed)) = recorded.event.personal()
-                && !self.subjects.contains_key(&sealed.subject)
-            {
-                self.subjects.insert(sealed.subject, None);
-                missing.push(sealed.subject);
+        for subject in subjects {
+            if let Entry::Vacant(entry) = self.subjects.entry(subject) {
+                entry.insert(None);
+                missing.push(subject);
             }
         }
         if missing.is_empty() {
@@ -175,6 +188,14 @@ impl Opener {
             self.subjects.insert(subject.id, Some(key));
         }
         Ok(())
+    }
+}
+
+/// The subject whose key opens an event.
+pub(in crate::ledger) fn sealed_for(recorded: &Recorded) -> Option<Uuid> {
+    match recorded.event.personal()? {
+        Personal::Sealed(sealed) => Some(sealed.subject),
+        Personal::None | Personal::Open(_) => None,
     }
 }
 
@@ -211,7 +232,8 @@ fn check_order(stored: &[StoredEvent], from: i64, recorded_at: Timestamp) -> Res
     Ok(())
 }
 
-fn decode(stored: &StoredEvent, ledger_id: Uuid) -> Result<(Recorded, Hash), ReplayError> {
+/// Checks an event against the hash it was recorded with, and reads it.
+pub(in crate::ledger) fn decode(stored: &StoredEvent, ledger_id: Uuid) -> Result<(Recorded, Hash), ReplayError> {
     let position = stored.position;
     let hash = leaf_hash(stored.leaf(ledger_id).canonical().as_bytes());
     if hash != stored.leaf_hash {

@@ -8,8 +8,11 @@ use super::{
 use crate::store::StoreError;
 
 /// In order; never edited once released. The table `migration` says which ones the database has.
-const MIGRATIONS: &[&str] =
-    &[include_str!("../../../migrations/postgres/0001_ledger.sql"), include_str!("../../../migrations/postgres/0002_evidence.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("../../../migrations/postgres/0001_ledger.sql"),
+    include_str!("../../../migrations/postgres/0002_evidence.sql"),
+    include_str!("../../../migrations/postgres/0003_replaced_keys.sql"),
+];
 /// Held while migrating: "keyledg" and "m".
 const MIGRATION_LOCK: &str = "7738711811024905069";
 

@@ -142,6 +142,18 @@ impl Store for PostgresStore {
         self.read(|session| Box::pin(async move { read::events(&session, from, limit).await })).await
     }
 
+    async fn stream(&self, aggregate_type: &str, aggregate_id: Uuid, from: i64, limit: i64) -> Result<Vec<StoredEvent>, StoreError> {
+        self.read(|session| Box::pin(async move { read::stream(&session, aggregate_type, aggregate_id, from, limit).await })).await
+    }
+
+    async fn streams(&self, aggregate_type: &str, after: (Uuid, i64), limit: i64) -> Result<Vec<StoredEvent>, StoreError> {
+        self.read(|session| Box::pin(async move { read::streams(&session, aggregate_type, after, limit).await })).await
+    }
+
+    async fn licenses_before_replacement(&self, key: &str, limit: i64) -> Result<Vec<Uuid>, StoreError> {
+        self.read(|session| Box::pin(async move { read::licenses_before_replacement(&session, key, limit).await })).await
+    }
+
     async fn subjects(&self, ids: &[Uuid]) -> Result<Vec<StoredSubject>, StoreError> {
         self.read(|session| Box::pin(async move { read::subjects(&session, &self.sql, ids).await })).await
     }

@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::{
     error::{OrStoreError, store_error},
     session::{Call, Session},
-    sql::{EVENTS, HEAD, Sql},
+    sql::{BEFORE_REPLACEMENT, EVENTS, EVENTS_OF_STREAM, EVENTS_OF_STREAMS, HEAD, Sql},
     value::{Cell, Datum, Id, Parameter, Time},
 };
 use crate::store::{Found, Head, Lookups, StoreError, StoredEvent, StoredRequest, StoredSubject};
@@ -46,9 +46,30 @@ pub(super) async fn read_head(session: &Session) -> Result<Head, StoreError> {
     head(&session.query(HEAD, &[]).await.or_store_error()?)
 }
 
-/// Rows are taken apart while the server still sends others.
 pub(super) async fn events(session: &Session, from: i64, limit: i64) -> Result<Vec<StoredEvent>, StoreError> {
-    let mut rows = pin!(session.stream(EVENTS, vec![Parameter::One(Cell::Int(from)), Parameter::One(Cell::Int(limit))]).await.or_store_error()?);
+    found_events(session, &EVENTS, [Cell::Int(from), Cell::Int(limit)]).await
+}
+
+pub(super) async fn stream(session: &Session, aggregate_type: &str, id: Uuid, from: i64, limit: i64) -> Result<Vec<StoredEvent>, StoreError> {
+    session.refresh_plans().await.or_store_error()?;
+    found_events(session, &EVENTS_OF_STREAM, [Cell::Text(aggregate_type), Cell::Uuid(id), Cell::Int(from), Cell::Int(limit)]).await
+}
+
+pub(super) async fn streams(session: &Session, aggregate_type: &str, after: (Uuid, i64), limit: i64) -> Result<Vec<StoredEvent>, StoreError> {
+    session.refresh_plans().await.or_store_error()?;
+    found_events(session, &EVENTS_OF_STREAMS, [Cell::Text(aggregate_type), Cell::Uuid(after.0), Cell::Int(after.1), Cell::Int(limit)]).await
+}
+
+pub(super) async fn licenses_before_replacement(session: &Session, key: &str, limit: i64) -> Result<Vec<Uuid>, StoreError> {
+    session.refresh_plans().await.or_store_error()?;
+    let rows = session.query(BEFORE_REPLACEMENT, &[Parameter::One(Cell::Text(key)), Parameter::One(Cell::Int(limit))]).await.or_store_error()?;
+    let id = |row: &PostgresRow| Uuid::try_parse(row.try_get(0).or_store_error()?).map_err(|error| StoreError::Refused(error.to_string()));
+    rows.iter().map(id).collect()
+}
+
+/// Rows are taken apart while the server still sends others.
+async fn found_events<const N: usize>(session: &Session, sql: &str, parameters: [Cell<'_>; N]) -> Result<Vec<StoredEvent>, StoreError> {
+    let mut rows = pin!(session.stream(sql, parameters.into_iter().map(Parameter::One).collect()).await.or_store_error()?);
     let mut events = Vec::new();
     while let Some(row) = rows.try_next().await.map_err(|error| store_error(&session.noted(error)))? {
         events.push(event(&row)?);

@@ -1,14 +1,23 @@
 //! The SQL of tables and look-ups, written out once. Every statement takes any number of keys or rows.
 
+use std::sync::LazyLock;
+
 use keyledger_projections::{ColumnType, Table};
 
-use crate::store::{GENERATORS_MAX, StoreError};
+use crate::store::{GENERATORS_MAX, STREAM, STREAMS, StoreError};
 
 pub(super) const SUBJECT_COLUMNS: &str = "kind, number, id, sealed_key, email_index";
 pub(super) const HEAD: &str = "SELECT ledger_id, next_position, recorded_at, tree_edge, projections FROM head WHERE id = 1";
 pub(super) const HEAD_LOCKED: &str = "SELECT ledger_id, next_position, recorded_at, tree_edge, projections FROM head WHERE id = 1 FOR UPDATE";
-pub(super) const EVENTS: &str = "SELECT position, aggregate_type, aggregate_id, sequence, event_id, event_type, event_version, recorded_at, \
-                                 payload::text, metadata::text, leaf_hash FROM events WHERE position >= $1 ORDER BY position LIMIT $2";
+const EVENT_COLUMNS: &str = "position, aggregate_type, aggregate_id, sequence, event_id, event_type, event_version, recorded_at, \
+                             payload::text, metadata::text, leaf_hash";
+pub(super) static EVENTS: LazyLock<String> =
+    LazyLock::new(|| format!("SELECT {EVENT_COLUMNS} FROM events WHERE position >= $1 ORDER BY position LIMIT $2"));
+pub(super) static EVENTS_OF_STREAM: LazyLock<String> = LazyLock::new(|| format!("SELECT {EVENT_COLUMNS} FROM events WHERE {STREAM}"));
+pub(super) static EVENTS_OF_STREAMS: LazyLock<String> = LazyLock::new(|| format!("SELECT {EVENT_COLUMNS} FROM events WHERE {STREAMS}"));
+/// As the index has it.
+pub(super) const BEFORE_REPLACEMENT: &str = "SELECT DISTINCT aggregate_id FROM events WHERE event_type = 'LicenseKeyReplaced' \
+                                             AND payload #>> '{LicenseKeyReplaced,from}' = $1 ORDER BY aggregate_id LIMIT $2";
 pub(super) const INSERT_EVENTS: &str = "INSERT INTO events (position, aggregate_type, aggregate_id, sequence, event_id, event_type, \
                                         event_version, recorded_at, payload, metadata, leaf_hash) \
                                         SELECT a, b, c, d, e, f, g, h, i::json, j::json, k FROM unnest($1::bigint[], $2::text[], \

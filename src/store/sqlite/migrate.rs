@@ -6,8 +6,11 @@ use super::connection::OrStoreError;
 use crate::store::StoreError;
 
 /// In order; never edited once released. The database's `user_version` is how many it has.
-const MIGRATIONS: &[&str] =
-    &[include_str!("../../../migrations/sqlite/0001_ledger.sql"), include_str!("../../../migrations/sqlite/0002_evidence.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("../../../migrations/sqlite/0001_ledger.sql"),
+    include_str!("../../../migrations/sqlite/0002_evidence.sql"),
+    include_str!("../../../migrations/sqlite/0003_replaced_keys.sql"),
+];
 const PROJECTIONS: &str = include_str!("../../../migrations/sqlite/projections.sql");
 /// Divides `projections.sql`.
 const INDEXES_MARK: &str = "-- indexes";

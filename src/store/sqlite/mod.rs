@@ -161,6 +161,18 @@ impl Store for SqliteStore {
         self.read(|connection| read::events(connection, from, limit))
     }
 
+    async fn stream(&self, aggregate_type: &str, aggregate_id: Uuid, from: i64, limit: i64) -> Result<Vec<StoredEvent>, StoreError> {
+        self.read(|connection| read::stream(connection, aggregate_type, aggregate_id, from, limit))
+    }
+
+    async fn streams(&self, aggregate_type: &str, after: (Uuid, i64), limit: i64) -> Result<Vec<StoredEvent>, StoreError> {
+        self.read(|connection| read::streams(connection, aggregate_type, after, limit))
+    }
+
+    async fn licenses_before_replacement(&self, key: &str, limit: i64) -> Result<Vec<Uuid>, StoreError> {
+        self.read(|connection| read::licenses_before_replacement(connection, key, limit))
+    }
+
     async fn subjects(&self, ids: &[Uuid]) -> Result<Vec<StoredSubject>, StoreError> {
         self.read(|connection| read::subjects(connection, &self.sql, ids))
     }

@@ -1,5 +1,7 @@
 //! Reading, on any connection.
 
+use std::sync::LazyLock;
+
 use keyledger_events::{SubjectKind, Timestamp};
 use keyledger_projections::{Row, Table, Value};
 use rusqlite::{Connection, ToSql, params, types::ValueRef};
@@ -9,7 +11,7 @@ use super::{
     connection::OrStoreError,
     sql::{Parameter, TableSql, lookup},
 };
-use crate::store::{Found, GENERATORS_MAX, Head, Lookups, StoreError, StoredEvent, StoredRequest, StoredSubject};
+use crate::store::{Found, GENERATORS_MAX, Head, Lookups, STREAM, STREAMS, StoreError, StoredEvent, StoredRequest, StoredSubject};
 
 const SUBJECT_COLUMNS: &str = "kind, number, id, sealed_key, email_index";
 
@@ -128,11 +130,37 @@ pub(super) fn head(connection: &Connection) -> Result<Head, StoreError> {
     }
 }
 
+const EVENT_COLUMNS: &str =
+    "position, aggregate_type, aggregate_id, sequence, event_id, event_type, event_version, recorded_at, payload, metadata, leaf_hash";
+static EVENTS: LazyLock<String> = LazyLock::new(|| format!("SELECT {EVENT_COLUMNS} FROM events WHERE position >= ?1 ORDER BY position LIMIT ?2"));
+static EVENTS_OF_STREAM: LazyLock<String> = LazyLock::new(|| format!("SELECT {EVENT_COLUMNS} FROM events WHERE {STREAM}"));
+static EVENTS_OF_STREAMS: LazyLock<String> = LazyLock::new(|| format!("SELECT {EVENT_COLUMNS} FROM events WHERE {STREAMS}"));
+/// As the index has it.
+const BEFORE_REPLACEMENT: &str = "SELECT DISTINCT aggregate_id FROM events WHERE event_type = 'LicenseKeyReplaced' \
+                                  AND CASE WHEN json_valid(payload) THEN payload ->> '$.LicenseKeyReplaced.from' END = ?1 \
+                                  ORDER BY aggregate_id LIMIT ?2";
+
 pub(super) fn events(connection: &Connection, from: i64, limit: i64) -> Result<Vec<StoredEvent>, StoreError> {
-    let sql = "SELECT position, aggregate_type, aggregate_id, sequence, event_id, event_type, event_version, recorded_at, payload, metadata, leaf_hash \
-               FROM events WHERE position >= ?1 ORDER BY position LIMIT ?2";
+    found_events(connection, &EVENTS, params![from, limit])
+}
+
+pub(super) fn stream(connection: &Connection, aggregate_type: &str, id: Uuid, from: i64, limit: i64) -> Result<Vec<StoredEvent>, StoreError> {
+    found_events(connection, &EVENTS_OF_STREAM, params![aggregate_type, id.as_bytes(), from, limit])
+}
+
+pub(super) fn streams(connection: &Connection, aggregate_type: &str, after: (Uuid, i64), limit: i64) -> Result<Vec<StoredEvent>, StoreError> {
+    found_events(connection, &EVENTS_OF_STREAMS, params![aggregate_type, after.0.as_bytes(), after.1, limit])
+}
+
+pub(super) fn licenses_before_replacement(connection: &Connection, key: &str, limit: i64) -> Result<Vec<Uuid>, StoreError> {
+    let mut statement = connection.prepare_cached(BEFORE_REPLACEMENT).or_store_error()?;
+    let ids = statement.query_map(params![key, limit], |row| row.get(0).map(Uuid::from_bytes)).or_store_error()?;
+    ids.map(OrStoreError::or_store_error).collect()
+}
+
+fn found_events(connection: &Connection, sql: &str, parameters: &[&dyn ToSql]) -> Result<Vec<StoredEvent>, StoreError> {
     let mut statement = connection.prepare_cached(sql).or_store_error()?;
-    let mut rows = statement.query(params![from, limit]).or_store_error()?;
+    let mut rows = statement.query(parameters).or_store_error()?;
     let mut events = Vec::new();
     while let Some(row) = rows.next().or_store_error()? {
         let position = row.get(0).or_store_error()?;

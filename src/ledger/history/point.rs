@@ -1,0 +1,71 @@
+//! Points in time: after a position, or at a time.
+
+use keyledger_events::Timestamp;
+
+use super::{
+    super::{
+        Ledger,
+        replay::{ReplayError, reader::decode},
+    },
+    HistoryError,
+};
+
+/// As of when something is asked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AsOf {
+    /// Now, after all events.
+    #[default]
+    Head,
+    /// After this event, when it was recorded.
+    Position(i64),
+    /// After all events that were recorded by then.
+    Time(Timestamp),
+}
+
+/// A point that there was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Point {
+    /// The last event that counts.
+    pub position: i64,
+    /// What time it is.
+    pub time: Timestamp,
+}
+
+impl Ledger {
+    /// The point that is meant.
+    ///
+    /// # Errors
+    /// When it is none that there was yet, or the log is damaged.
+    pub async fn point(&self, as_of: AsOf) -> Result<Point, HistoryError> {
+        let (head, now) = (self.store.head().await?, self.clock.now());
+        let last = head.next_position - 1;
+        match as_of {
+            AsOf::Head if last < 0 => Err(HistoryError::BeforeAll),
+            AsOf::Head => Ok(Point { position: last, time: now }),
+            AsOf::Position(position) if position > last => Err(HistoryError::NotYet(position)),
+            AsOf::Position(position) => Ok(Point { position, time: self.recorded_at(position).await? }),
+            AsOf::Time(time) if time > now.max(head.recorded_at) => Err(HistoryError::Future),
+            AsOf::Time(time) if time >= head.recorded_at => Ok(Point { position: last, time }),
+            AsOf::Time(time) => {
+                // Times never run backwards along positions, so the last event of that time is found by halving.
+                let (mut before, mut after) = (-1, last);
+                while after - before > 1 {
+                    let middle = before + (after - before) / 2;
+                    if self.recorded_at(middle).await? <= time {
+                        before = middle;
+                    } else {
+                        after = middle;
+                    }
+                }
+                if before < 0 { Err(HistoryError::BeforeAll) } else { Ok(Point { position: before, time }) }
+            }
+        }
+    }
+
+    async fn recorded_at(&self, position: i64) -> Result<Timestamp, ReplayError> {
+        let stored = self.store.events(position, 1).await?;
+        let stored = stored.first().filter(|event| event.position == position);
+        let stored = stored.ok_or_else(|| ReplayError::Difference(format!("event {position} is missing")))?;
+        Ok(decode(stored, self.vault.ledger_id())?.0.recorded_at)
+    }
+}
