@@ -134,6 +134,7 @@ pub fn routes() -> Routes {
         .admin(delete("/admin/v1/block-list/{block}").needs(BLOCK_LIST), &block_list::REMOVE, block_list::remove)
         .plain(get("/health/live"), &health::LIVE, health::live)
         .plain(get("/health/ready"), &health::READY, health::ready)
+        .plain(get("/health/integrity"), &health::INTEGRITY, health::integrity)
         .plain(get("/metrics"), &health::METRICS, health::metrics)
         .plain(get("/openapi.json"), &openapi::DOC, openapi::show)
         .open(get("/docs"), &docs::DOC, docs::show)
