@@ -19,6 +19,7 @@ use crate::{
     public_keys::PublicKeys,
     rate::MinuteWindows,
     signer::{NoteSigner, Signer, SignerError},
+    watch::Watch,
 };
 
 /// What one address may ask of the license service, as its contract says.
@@ -73,6 +74,8 @@ pub struct App {
     pub openapi: OnceLock<Bytes>,
     /// Tells the background that there is something to do.
     pub wake: Notify,
+    /// What the check of the log has come to.
+    pub watch: Watch,
 }
 
 impl App {
@@ -114,6 +117,7 @@ impl App {
             limits_answer: Mutex::default(),
             openapi: OnceLock::new(),
             wake: Notify::new(),
+            watch: Watch::default(),
         })
     }
 }

@@ -2,6 +2,7 @@
 
 use std::fs::{File, TryLockError};
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -25,6 +26,7 @@ use crate::{
     ledger::Options,
     limits::RateLimit,
     outgoing::Allowed,
+    watch,
 };
 
 /// A shorter bootstrap key could be guessed.
@@ -68,6 +70,9 @@ pub struct ServeArgs {
     /// there. Better given as the variable, since other users can see a command line.
     #[arg(long, env = "KEYLEDGER_ENVATO_TOKEN", hide_env_values = true, value_name = "TOKEN")]
     envato_token: Option<String>,
+    /// Events checked a second while the server watches its log; 0 is none.
+    #[arg(long, env = "KEYLEDGER_INTEGRITY_RATE", default_value_t = watch::DEFAULT_EVENTS_PER_SECOND, value_name = "EVENTS")]
+    integrity_rate: u32,
     /// An API key with every capability that shall exist; one of an earlier value is disabled.
     #[arg(long, env = "KEYLEDGER_BOOTSTRAP_API_KEY", hide_env_values = true, value_name = "KEY")]
     bootstrap_api_key: Option<String>,
@@ -155,6 +160,7 @@ pub async fn run(args: ServeArgs) -> Result<(), Failure> {
         }
     });
     let background = tokio::spawn(background::run(Arc::clone(&app)));
+    let watching = NonZeroU32::new(args.integrity_rate).map(|rate| tokio::spawn(watch::run(Arc::clone(&app), rate)));
     println!("keyledger listening on http://{address}");
     tracing::info!(%address, backend = ledger.store().backend(), "serving");
 
@@ -169,6 +175,9 @@ pub async fn run(args: ServeArgs) -> Result<(), Failure> {
     };
     http::serve(listener, app, shutdown).await?;
     background.abort();
+    if let Some(watching) = watching {
+        watching.abort();
+    }
     if ledger.has_stopped() {
         return Err("the executor stopped because of a defect; see the log".into());
     }

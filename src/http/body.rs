@@ -1,10 +1,12 @@
 //! Reading a request's body: bounded in size, in time, and in what all requests together hold in memory.
 
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use axum::body::{Body, HttpBody};
+use axum::body::{Body, BodyDataStream, HttpBody};
 use axum::http::{HeaderMap, header};
 use bytes::{Bytes, BytesMut};
+use futures::{Stream, StreamExt};
 use http_body_util::BodyExt;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
@@ -103,6 +105,28 @@ async fn collect(body: &mut Body, max: usize) -> Result<Received, Trouble> {
         }
     }
     Ok(Received { bytes: if joined.is_empty() { first } else { joined.freeze() }, _permit: permit })
+}
+
+/// A body that is lent to a reader which may leave off: what it leaves is read on before the answer, or the client, still sending,
+/// might never see it.
+pub struct Lent(Arc<Mutex<BodyDataStream>>);
+
+impl Lent {
+    #[must_use]
+    pub fn new(body: Body) -> Self {
+        Self(Arc::new(Mutex::new(body.into_data_stream())))
+    }
+
+    /// What the reader takes.
+    pub fn stream(&self) -> impl Stream<Item = Result<Bytes, axum::Error>> + Send + 'static {
+        let body = Arc::clone(&self.0);
+        futures::stream::poll_fn(move |context| body.lock().unwrap_or_else(PoisonError::into_inner).poll_next_unpin(context))
+    }
+
+    /// Reads on where the reader left off.
+    pub async fn discard(self, headers: &HeaderMap) {
+        discard(Body::from_stream(self.stream()), headers).await;
+    }
 }
 
 /// Reads on without keeping anything, within limits.

@@ -140,12 +140,14 @@ pub struct Doc {
     /// Administration: the statuses with which it refuses, apart from those that every operation has.
     pub refusals: &'static [u16],
     pub guard: Guard,
+    /// Whether its callers can have a receipt.
+    pub gives_receipt: bool,
 }
 
 impl Doc {
     #[must_use]
     pub const fn new(summary: &'static str) -> Self {
-        Self { summary, details: "", parameters: &[], codes: &[], fields: &[], given: &[], refusals: &[], guard: Guard::ApiKey }
+        Self { summary, details: "", parameters: &[], codes: &[], fields: &[], given: &[], refusals: &[], guard: Guard::ApiKey, gives_receipt: false }
     }
 
     #[must_use]
@@ -181,6 +183,11 @@ impl Doc {
     #[must_use]
     pub const fn guard(self, guard: Guard) -> Self {
         Self { guard, ..self }
+    }
+
+    #[must_use]
+    pub const fn receipt(self) -> Self {
+        Self { gives_receipt: true, ..self }
     }
 
     /// Whether the operation says that it may answer this code.

@@ -14,11 +14,11 @@ use keyledger_events::Timestamp;
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::{codes::Code, php_json};
+use super::{codes::Code, php_json, receipt};
 use crate::{
     access::AccessError,
     app::App,
-    ledger::{Command, CommandResult, ExecuteError, Outcome, Refusal},
+    ledger::{Command, CommandResult, ExecuteError, Outcome, Receipt, Refusal},
     signer::SignerError,
     store::StoreError,
 };
@@ -42,19 +42,27 @@ pub struct Answer {
     key_pair: Option<i64>,
     /// Seconds after which the client may ask again, where that is known.
     pub retry_after_s: Option<u64>,
+    /// The event that this is about, where the caller wants to know.
+    receipt: Option<Receipt>,
 }
 
 impl Answer {
     /// An answer signed by the global key.
     #[must_use]
     pub fn new(code: Code) -> Self {
-        Self { code, fields: Vec::new(), key_pair: None, retry_after_s: None }
+        Self { code, fields: Vec::new(), key_pair: None, retry_after_s: None, receipt: None }
     }
 
     /// Has a product's key pair sign, where there is one.
     #[must_use]
     pub fn signed_by(self, key_pair: Option<i64>) -> Self {
         Self { key_pair, ..self }
+    }
+
+    /// Names the event that this is about.
+    #[must_use]
+    pub fn with_receipt(self, receipt: Option<Receipt>) -> Self {
+        Self { receipt, ..self }
     }
 
     /// Adds a member after those there are. The name must need no escaping.
@@ -122,7 +130,7 @@ impl Answer {
         };
         let code = Code::ALL.iter().copied().find(|code| code.number() == refusal.code);
         let code = code.ok_or_else(|| internal(&format_args!("code {} is none of ours", refusal.code)))?;
-        Ok(Self { code, fields: refusal.details.into_bytes(), key_pair: outcome.key_pair, retry_after_s: None })
+        Ok(Self { fields: refusal.details.into_bytes(), key_pair: outcome.key_pair, ..Self::new(code) })
     }
 
     /// The compact JSON of `response`, as it is signed.
@@ -201,12 +209,16 @@ impl From<AccessError> for Answer {
 
 /// Signs an answer and writes it down. Gives the code too: a signature that fails makes another answer of it.
 pub async fn respond(app: &App, answer: Answer, request_id: Uuid) -> (Response, Code) {
-    let retry_after_s = answer.retry_after_s;
+    let (retry_after_s, receipt) = (answer.retry_after_s, answer.receipt);
     let (code, body) =
         if answer.code == Code::TooManyRequests { (answer.code, sealed_refusal(app, &answer).await) } else { sealed(app, answer).await };
     let mut response = plain(code.status(), JSON, body, request_id);
     if let Some(seconds) = retry_after_s {
         response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
+    }
+    if let Some(receipt) = receipt {
+        let newest = app.evidence.latest();
+        receipt::stamp(response.headers_mut(), receipt, newest.as_ref().map(|newest| newest.note.as_str()));
     }
     (response, code)
 }

@@ -18,6 +18,7 @@ use super::{
     },
     envelope::{Answer, Answered, internal},
     extract::Call,
+    receipt,
 };
 use crate::{
     app::App,
@@ -90,7 +91,8 @@ async fn purchased(mut call: Call, key: &LicenseKey, identifier: Option<&Identif
 pub const ACTIVATE: Doc = Doc::new("Activate a license key for an identifier")
     .details("Idempotent for each identifier; never more active activations than the limit, where 0 is none.")
     .parameters(&[LICENSE_KEY, IDENTIFIER, POST_URL])
-    .codes(use_codes![Code::LicenseAlreadyActive, Code::ActivationLimitReached, Code::LicenseActivated]);
+    .codes(use_codes![Code::LicenseAlreadyActive, Code::ActivationLimitReached, Code::LicenseActivated])
+    .receipt();
 
 pub async fn activate(mut call: Call) -> Answered {
     let (key, identifier, post_url) = (call.license_key()?, call.identifier()?, call.post_url()?);
@@ -103,7 +105,8 @@ pub const ASSIGN: Doc = Doc::new("Assign an available license key")
         Parameter::optional("owner_name", Shape::Text, "The owner's name."),
         Parameter::optional("email", Shape::Email, "The owner's address."),
     ])
-    .codes(&[Code::LicenseKeyAssigned, Code::InvalidOrAlreadyAssigned]);
+    .codes(&[Code::LicenseKeyAssigned, Code::InvalidOrAlreadyAssigned])
+    .receipt();
 
 pub async fn assign(mut call: Call) -> Answered {
     let key = call.license_key()?;
@@ -120,7 +123,8 @@ pub const ASSIGN_AND_ACTIVATE: Doc = Doc::new("Assign an available license key a
         Parameter::optional("owner_name", Shape::Text, "The owner's name."),
         Parameter::optional("owner_email", Shape::Email, "The owner's address."),
     ])
-    .codes(use_codes![Code::LicenseActivated, Code::InvalidOrAlreadyAssigned, Code::ActivationLimitReached]);
+    .codes(use_codes![Code::LicenseActivated, Code::InvalidOrAlreadyAssigned, Code::ActivationLimitReached])
+    .receipt();
 
 pub async fn assign_and_activate(mut call: Call) -> Answered {
     let (key, identifier, post_url) = (call.license_key()?, call.identifier()?, call.post_url()?);
@@ -131,7 +135,8 @@ pub async fn assign_and_activate(mut call: Call) -> Answered {
 pub const DEACTIVATE: Doc = Doc::new("End the activation of an identifier")
     .details("Blocked and expired licenses can be deactivated too.")
     .parameters(&[LICENSE_KEY, IDENTIFIER])
-    .codes(use_codes![Code::LicenseDeactivated, Code::LicenseAlreadyInactive]);
+    .codes(use_codes![Code::LicenseDeactivated, Code::LicenseAlreadyInactive])
+    .receipt();
 
 pub async fn deactivate(mut call: Call) -> Answered {
     let (key, identifier) = (call.license_key()?, call.identifier()?);
@@ -211,7 +216,15 @@ pub(super) fn key_pair(view: &LicenseView) -> Option<i64> {
 /// Executes a command on a license. There is none where the request names no license: that is one nobody knows.
 pub(super) async fn execute(call: Call, operation: Op, command: Option<Command>) -> Answered {
     match command {
-        Some(command) => answer(operation, call.execute(command).await?),
+        Some(command) => {
+            let gives_receipt = match operation {
+                Op::Activate | Op::Deactivate | Op::Assign | Op::AssignAndActivate => receipt::is_asked_for(call.headers()),
+                Op::Verify | Op::Details | Op::Update | Op::Delete | Op::CreateMeta | Op::UpdateMeta | Op::DeleteMeta | Op::Download => false,
+            };
+            let outcome = call.execute(command).await?;
+            let receipt = outcome.receipt.filter(|_| gives_receipt);
+            Ok(answer(operation, outcome)?.with_receipt(receipt))
+        }
         None => call.refuse(refused(operation, LicenseError::Unknown, None)).await,
     }
 }

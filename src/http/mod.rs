@@ -36,6 +36,7 @@ pub mod php_json;
 mod product;
 mod product_info;
 mod product_meta;
+mod receipt;
 mod router;
 mod serve;
 mod telemetry;

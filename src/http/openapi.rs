@@ -14,6 +14,7 @@ use super::{
     doc::{Doc, Field, Given, Guard, Parameter, Place, Shape},
     endpoint::{Plain, Route},
     operation::{Family, Operation},
+    receipt,
 };
 use crate::app::App;
 
@@ -178,6 +179,9 @@ fn operation(route: &Route, schemas: &mut Map<String, Value>) -> Value {
             }));
         }
     }
+    if doc.gives_receipt {
+        parameters.push(parameter(&receipt::PARAMETER, "header"));
+    }
     let mut described = json!({
         "operationId": id,
         "tags": [tag(operation.path)],
@@ -306,7 +310,13 @@ fn responses(route: &Route) -> Value {
                 let content = json!({ JSON_TYPE: { "schema": envelope(&codes, if status == 200 { doc.fields } else { &[] }) } });
                 let said: Vec<&str> = codes.iter().map(|code| code.message()).collect();
                 let description = if status == 200 { "An outcome; its code says which." } else { said[0] };
-                responses.insert(status, json!({ "description": description, "headers": headers(Some(status)), "content": content }));
+                let mut headers = headers(Some(status));
+                if status == 200 && doc.gives_receipt {
+                    for (name, meaning, shape) in &receipt::HEADERS {
+                        headers[*name] = json!({ "description": meaning, "schema": schema(shape) });
+                    }
+                }
+                responses.insert(status, json!({ "description": description, "headers": headers, "content": content }));
             }
             for given in doc.given {
                 add_given(&mut responses, given);

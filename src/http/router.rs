@@ -156,6 +156,7 @@ pub fn routes() -> Routes {
         .admin(told("/ledger/v1/api-keys/{api_key}/history"), &ledger::history::OF_API_KEY, ledger::history::of_api_key)
         .plain(get("/health/live"), &health::LIVE, health::live)
         .plain(get("/health/ready"), &health::READY, health::ready)
+        .plain(get("/health/integrity"), &health::INTEGRITY, health::integrity)
         .plain(get("/metrics"), &health::METRICS, health::metrics)
         .plain(get("/openapi.json"), &openapi::DOC, openapi::show)
         .open(get("/docs"), &docs::DOC, docs::show)

@@ -18,7 +18,7 @@ use keyledger_events::{
 };
 use uuid::Uuid;
 
-pub use super::outcome::{AssignedLicense, CommandResult, ExecuteError, Outcome, Refusal};
+pub use super::outcome::{AssignedLicense, CommandResult, ExecuteError, LeafHash, Outcome, Receipt, Refusal};
 
 /// Licenses that one command may make, assign or delete: so many are written durably in half a second.
 pub const LICENSES_MAX: usize = 10_000;

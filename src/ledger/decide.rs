@@ -159,7 +159,7 @@ pub(super) fn execute(staged: &mut Staged<'_, '_>, command: &Command) -> Execute
 
 fn outcome(staged: &Staged<'_, '_>, result: CommandResult, key_pair: Option<i64>) -> Executed {
     let (first_position, events) = staged.positions();
-    Ok(Outcome { result, key_pair, first_position, events })
+    Ok(Outcome { result, key_pair, first_position, events, receipt: staged.receipt })
 }
 
 fn key_pair_of(staged: &Staged<'_, '_>, product: i64) -> Option<i64> {

@@ -1,11 +1,15 @@
 //! What became of a command: all that an answer says, so that it can be stored beside an idempotency key and given again.
 
+use std::fmt;
+
 use keyledger_events::{
     Timestamp, api_key::ApiKeyError, assignment_job::AssignmentResult, block::BlockError, contract::ContractError, delivery::DeliveryError,
     download_token::DownloadTokenError, generator::GeneratorError, key_pair::KeyPairError, license::LicenseError, product::ProductError,
     release::ReleaseError,
 };
 use serde::{Deserialize, Serialize};
+
+use super::tree::Hash;
 
 /// What a command came to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -18,6 +22,43 @@ pub struct Outcome {
     pub first_position: i64,
     #[serde(default)]
     pub events: i64,
+    /// The event that the answer is about; older records have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub receipt: Option<Receipt>,
+}
+
+/// Where in the log an answer's event stands: with a checkpoint, what a caller needs to have its inclusion proved later.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Receipt {
+    pub position: i64,
+    pub leaf_hash: LeafHash,
+}
+
+/// A leaf's hash; as text it is hexadecimal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct LeafHash(pub Hash);
+
+impl fmt::Display for LeafHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&hex::encode(self.0))
+    }
+}
+
+impl From<LeafHash> for String {
+    fn from(hash: LeafHash) -> Self {
+        hex::encode(hash.0)
+    }
+}
+
+impl TryFrom<String> for LeafHash {
+    type Error = hex::FromHexError;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        let mut hash = Hash::default();
+        hex::decode_to_slice(text, &mut hash)?;
+        Ok(Self(hash))
+    }
 }
 
 /// A refusal is a result too: it is answered, and given again under the same idempotency key.
@@ -189,4 +230,33 @@ pub enum ExecuteError {
     TooLarge,
     #[error("internal error: {0}")]
     Internal(String),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_receipt_survives_the_idempotency_record() {
+        let receipt = Some(Receipt { position: 7, leaf_hash: LeafHash([0xab; 32]) });
+        let outcome = Outcome { result: CommandResult::Activated, key_pair: Some(3), first_position: 7, events: 1, receipt };
+        let text = serde_json::to_string(&outcome).unwrap();
+        let hash = "ab".repeat(32);
+        assert_eq!(
+            text,
+            format!(r#"{{"result":"activated","key_pair":3,"first_position":7,"events":1,"receipt":{{"position":7,"leaf_hash":"{hash}"}}}}"#)
+        );
+        assert_eq!(serde_json::from_str::<Outcome>(&text).unwrap(), outcome);
+        for bad in ["ab", "zz", &"ab".repeat(33)] {
+            assert!(LeafHash::try_from(bad.to_owned()).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_record_from_before_there_were_receipts_has_none() {
+        let record = r#"{"result":"activated","key_pair":3,"first_position":7,"events":1}"#;
+        let outcome: Outcome = serde_json::from_str(record).unwrap();
+        assert_eq!(outcome.receipt, None);
+        assert_eq!(serde_json::to_string(&outcome).unwrap(), record);
+    }
 }

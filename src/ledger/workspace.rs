@@ -18,7 +18,7 @@ use uuid::Uuid;
 use finds::is_new;
 
 use super::{
-    command::{Actor, ExecuteError, Origin},
+    command::{Actor, ExecuteError, LeafHash, Origin, Receipt},
     tree::{Edge, leaf_hash},
 };
 use crate::{
@@ -277,6 +277,7 @@ impl<'v> Workspace<'v> {
             metadata,
             rows: HashMap::new(),
             events: Vec::new(),
+            receipt: None,
             subjects: HashMap::new(),
             new_subjects: Vec::new(),
             new_owners: HashMap::new(),
@@ -329,6 +330,8 @@ pub(super) struct Staged<'w, 'v> {
     metadata: String,
     rows: HashMap<RowKey, Option<Row>>,
     events: Vec<StoredEvent>,
+    /// The last event on a license.
+    pub(super) receipt: Option<Receipt>,
     subjects: HashMap<(SubjectKind, i64), SubjectKey>,
     new_subjects: Vec<StoredSubject>,
     /// E-mail indexes of owners whose number this command drew.
@@ -425,7 +428,11 @@ impl Staged<'_, '_> {
             self.rows.insert(key, row);
         }
         self.seal(&mut recorded)?;
-        self.events.push(self.stored(&recorded)?);
+        let stored = self.stored(&recorded)?;
+        if matches!(recorded.event, Event::License(_)) {
+            self.receipt = Some(Receipt { position, leaf_hash: LeafHash(stored.leaf_hash) });
+        }
+        self.events.push(stored);
         Ok(())
     }
 
@@ -552,6 +559,7 @@ impl Staged<'_, '_> {
     pub(super) fn discard(&mut self) {
         self.rows.clear();
         self.events.clear();
+        self.receipt = None;
         self.subjects.clear();
         self.new_subjects.clear();
         self.new_owners.clear();

@@ -34,6 +34,7 @@ mod product_meta;
 mod products;
 mod random_assign;
 mod rate_limits;
+mod receipts;
 mod requests;
 mod s3;
 mod scenarios;

@@ -1,9 +1,8 @@
 //! Releases: uploaded in a stream, changed, published, unpublished, withdrawn.
 
 use axum::body::Body;
-use axum::http::HeaderValue;
-use axum::http::header;
 use axum::http::request::Parts;
+use axum::http::{HeaderMap, header};
 use keyledger_events::{Timestamp, release::ReleaseError, values::LONG_TEXT_BYTES_MAX};
 use keyledger_projections::ReleaseRow;
 use multer::{Constraints, Field, Multipart, SizeLimit};
@@ -14,7 +13,7 @@ use utoipa::{PartialSchema, ToSchema};
 use super::{AdminCall, Check, Created, FieldError, Input, InputPlace, Json, Kind, Paged, Problem, Query, Replied, Shown, Wanted};
 use crate::{
     files::FilesError,
-    http::doc::Doc,
+    http::{body::Lent, doc::Doc},
     ledger::{Command, CommandResult, DistributionCommand},
     releases::{self, ReleaseDetails, UploadError},
 };
@@ -105,7 +104,7 @@ struct UploadForm {
 
 /// A form that is read while it arrives.
 pub struct Upload {
-    content_type: Option<HeaderValue>,
+    headers: HeaderMap,
     body: Body,
 }
 
@@ -118,7 +117,7 @@ impl Input for Upload {
     }
 
     async fn read(head: &Parts, body: Body, _: usize) -> Replied<(Self, Vec<u8>)> {
-        Ok((Self { content_type: head.headers.get(header::CONTENT_TYPE).cloned(), body }, Vec::new()))
+        Ok((Self { headers: head.headers.clone(), body }, Vec::new()))
     }
 }
 
@@ -173,12 +172,22 @@ pub const UPLOAD: Doc = Doc::new("Upload a release")
     .refusals(&[413, 415]);
 
 pub async fn upload(call: AdminCall, upload: Upload) -> Replied<Created<Release>> {
-    let boundary = upload.content_type.as_ref().and_then(|value| value.to_str().ok()).and_then(|value| multer::parse_boundary(value).ok());
+    let Upload { headers, body } = upload;
+    let body = Lent::new(body);
+    let uploaded = take_in(&call, &headers, &body).await;
+    if uploaded.is_err() {
+        body.discard(&headers).await;
+    }
+    uploaded
+}
+
+async fn take_in(call: &AdminCall, headers: &HeaderMap, body: &Lent) -> Replied<Created<Release>> {
+    let boundary = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).and_then(|value| multer::parse_boundary(value).ok());
     let Some(boundary) = boundary else {
         return Err(Problem::new(Kind::UnsupportedMediaType, "The body must be a multipart form (multipart/form-data)."));
     };
     let limit = SizeLimit::new().per_field(LONG_TEXT_BYTES_MAX as u64).for_field(FILE, u64::MAX);
-    let mut form = Multipart::with_constraints(upload.body.into_data_stream(), boundary, Constraints::new().size_limit(limit));
+    let mut form = Multipart::with_constraints(body.stream(), boundary, Constraints::new().size_limit(limit));
     let mut details = ReleaseDetails::default();
     let (file, compared) = read_fields(&mut form, &mut details).await?;
     let (origin, idempotency) = call.request_parts(&compared);
@@ -186,7 +195,7 @@ pub async fn upload(call: AdminCall, upload: Upload) -> Replied<Created<Release>
     let outcome = releases::upload::<multer::Error>(&app.ledger, &app.files, &details, origin, idempotency, file).await.map_err(upload_refused)?;
     match outcome.result {
         CommandResult::ReleaseUploaded { release } => {
-            Ok(Created { location: format!("/admin/v1/releases/{release}"), body: shown(&call, release).await? })
+            Ok(Created { location: format!("/admin/v1/releases/{release}"), body: shown(call, release).await? })
         }
         other => Err(Problem::unexpected(&other)),
     }

@@ -224,6 +224,7 @@ fn key_facts(event: &Event) -> &'static [&'static str] {
         | Event::DownloadToken(_)
         | Event::Generator(_)
         | Event::AssignmentJob(_)
-        | Event::Delivery(_) => &[],
+        | Event::Delivery(_)
+        | Event::StreamMap(_) => &[],
     }
 }

@@ -1,6 +1,7 @@
 //! Replay: the log read from its beginning, every event checked against its hash, opened and folded. [`rebuild`] makes
 //! fresh projections this way, [`verify`] compares with those in use.
 
+pub mod check;
 mod folder;
 pub(super) mod reader;
 mod verify;

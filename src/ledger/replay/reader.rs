@@ -9,9 +9,12 @@ use keyledger_events::{Event, Personal, Recorded, Timestamp};
 use tokio::{sync::mpsc, task::JoinHandle};
 use uuid::Uuid;
 
-use super::{CHUNK_EVENTS, ReplayError};
+use super::{
+    CHUNK_EVENTS, ReplayError,
+    check::{check_hash, check_position, check_time},
+};
 use crate::{
-    ledger::tree::{Hash, leaf_hash},
+    ledger::tree::Hash,
     store::{Snapshot, Store, StoreError, StoredEvent, StoredSubject},
     vault::{SubjectKey, Vault},
 };
@@ -221,12 +224,7 @@ where
 fn check_order(stored: &[StoredEvent], from: i64, recorded_at: Timestamp) -> Result<(), ReplayError> {
     let mut last = recorded_at;
     for (expected, event) in (from..).zip(stored) {
-        if event.position != expected {
-            return Err(ReplayError::Difference(format!("event {expected} is missing: the next one is {}", event.position)));
-        }
-        if event.recorded_at < last {
-            return Err(ReplayError::Difference(format!("event {expected} was recorded before the one before it")));
-        }
+        check_position(event.position, expected).and_then(|()| check_time(event.recorded_at, last)).map_err(|flaw| flaw.at(expected))?;
         last = event.recorded_at;
     }
     Ok(())
@@ -235,10 +233,7 @@ fn check_order(stored: &[StoredEvent], from: i64, recorded_at: Timestamp) -> Res
 /// Checks an event against the hash it was recorded with, and reads it.
 pub(in crate::ledger) fn decode(stored: &StoredEvent, ledger_id: Uuid) -> Result<(Recorded, Hash), ReplayError> {
     let position = stored.position;
-    let hash = leaf_hash(stored.leaf(ledger_id).canonical().as_bytes());
-    if hash != stored.leaf_hash {
-        return Err(ReplayError::Difference(format!("event {position} does not have the hash it was recorded with")));
-    }
+    let hash = check_hash(stored, ledger_id).map_err(|flaw| flaw.at(position))?;
     let event = Event::decode(&stored.aggregate_type, &stored.event_type, &stored.event_version, &stored.payload)
         .map_err(|source| ReplayError::Decode { position, source })?;
     let recorded = Recorded {
