@@ -332,6 +332,14 @@ impl Vault {
         serde_json::from_slice(plain).map_err(|_| VaultError::Sealed)
     }
 
+    /// What opens one event's personal data, and no other's.
+    ///
+    /// # Errors
+    /// When no key can be derived.
+    pub fn event_secret(&self, subject: &SubjectKey, event_id: Uuid) -> Result<Key, VaultError> {
+        event_secret(subject, event_id)
+    }
+
     fn event_label(&self, event_id: Uuid) -> Vec<u8> {
         [LEAF_FORMAT.as_bytes(), self.ledger_id.as_bytes(), event_id.as_bytes()].concat()
     }
@@ -351,10 +359,15 @@ fn subject_label(id: Uuid) -> [u8; 24] {
     label
 }
 
+/// A secret of one event alone: handed out, it opens and checks this one object.
+fn event_secret(subject: &SubjectKey, event_id: Uuid) -> Result<Key, VaultError> {
+    derive(&subject.key, &[b"keyledger event ", event_id.as_bytes()])
+}
+
 /// The sealing key of one event and the commitment to it. Both come from a secret of that event alone, which can be
 /// handed out to open and check this one object, without the subject's key, which opens all of the subject's.
 fn event_key(subject: &SubjectKey, event_id: Uuid) -> Result<(Key, Key), VaultError> {
-    event_secret_keys(&derive::<KEY_LEN>(&subject.key, &[b"keyledger event ", event_id.as_bytes()])?)
+    event_secret_keys(&event_secret(subject, event_id)?)
 }
 
 fn event_secret_keys(event_secret: &Key) -> Result<(Key, Key), VaultError> {

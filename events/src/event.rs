@@ -29,6 +29,7 @@ pub mod aggregate_type {
     pub const API_KEY: &str = super::ApiKey::TYPE;
     pub const BLOCK: &str = super::Block::TYPE;
     pub const CONTRACT: &str = super::Contract::TYPE;
+    pub const KEY_PAIR: &str = super::KeyPair::TYPE;
     pub const LICENSE: &str = super::LicenseAggregate::TYPE;
     pub const PRODUCT: &str = super::ProductAggregate::TYPE;
 }

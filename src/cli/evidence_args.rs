@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
+use uuid::Uuid;
 
 use super::{Failure, StoreArgs};
 use crate::{evidence::EvidenceConfig, signer::is_origin};
@@ -20,6 +21,14 @@ pub struct OriginArgs {
 }
 
 impl OriginArgs {
+    /// The log's name.
+    ///
+    /// # Errors
+    /// When no log can be called so.
+    pub fn name(&self, ledger_id: Uuid) -> Result<String, Failure> {
+        Ok(EvidenceConfig { origin: self.origin()?, ..EvidenceConfig::default() }.origin(ledger_id))
+    }
+
     /// The name that is given, if one is.
     ///
     /// # Errors

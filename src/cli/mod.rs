@@ -128,6 +128,6 @@ async fn dispatch(command: Command) -> Result<(), Failure> {
         Command::PublicKey(args) => check::public_key(args).await,
         Command::Verify(args) => check::verify(args).await,
         Command::Rebuild(args) => check::rebuild(args).await,
-        Command::Evidence(command) => evidence::run(command),
+        Command::Evidence(command) => evidence::run(command).await,
     }
 }

@@ -2,6 +2,7 @@
 //! append path; signed checkpoints; proofs. What must not enter: HTTP.
 
 mod audit;
+mod export;
 mod fold;
 mod publisher;
 mod shape;
@@ -14,6 +15,7 @@ use std::sync::Arc;
 use keyledger_projections::{Value, Values};
 
 pub use audit::verify;
+pub use export::{EARLIER_MAX, EVENTS_MAX, ExportOptions, export};
 pub use fold::StreamEnd;
 pub use publisher::{MapProof, Published, Publisher};
 pub use shape::{TILE_WIDTH, consistency, inclusion};

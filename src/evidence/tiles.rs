@@ -1,6 +1,6 @@
 //! The tiles of a tree: read where they are needed, changed in memory, written together.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use crate::{
 pub const ENTRY_BYTES: usize = 32;
 
 /// The evidence's trees.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Tree {
     /// Over all events; an entry is a leaf's hash.
     Log,
@@ -54,6 +54,8 @@ pub struct Tiles {
     /// None where all of it is in memory.
     store: Option<Arc<dyn Store>>,
     known: BTreeMap<TileKey, Tile>,
+    /// Hashes of subtrees that were needed before: many proofs have them in common. Of no use once an entry changes.
+    hashes: HashMap<(Tree, Node), Hash>,
 }
 
 struct Tile {
@@ -63,12 +65,12 @@ struct Tile {
 
 impl Tiles {
     pub fn new(store: Arc<dyn Store>) -> Self {
-        Self { store: Some(store), known: BTreeMap::new() }
+        Self { store: Some(store), known: BTreeMap::new(), hashes: HashMap::new() }
     }
 
     /// Empty ones that are kept nowhere else.
     pub fn in_memory() -> Self {
-        Self { store: None, known: BTreeMap::new() }
+        Self { store: None, known: BTreeMap::new(), hashes: HashMap::new() }
     }
 
     async fn tile(&mut self, key: TileKey) -> Result<&mut Tile, StoreError> {
@@ -88,11 +90,16 @@ impl Tiles {
     }
 
     async fn node(&mut self, tree: Tree, node: Node) -> Result<Hash, StoreError> {
+        if let Some(hash) = self.hashes.get(&(tree, node)) {
+            return Ok(*hash);
+        }
         let (level, number, within) = node.in_tile();
         let entries = self.entries(tree, level, number).await?;
         let wanted = entries.get(within.start * ENTRY_BYTES..within.end * ENTRY_BYTES);
         let wanted = wanted.ok_or_else(|| StoreError::Refused(format!("tile {number} of level {level} has too few entries")))?;
-        Ok(root_of(&tree.hashes(level, wanted)))
+        let hash = root_of(&tree.hashes(level, wanted));
+        self.hashes.insert((tree, node), hash);
+        Ok(hash)
     }
 
     /// The hash over a range of leaves that is a subtree, perfect or at the right edge.
@@ -125,6 +132,7 @@ impl Tiles {
     }
 
     async fn put_at(&mut self, tree: Tree, level: u32, number: u64, entry: &[u8; ENTRY_BYTES]) -> Result<(), StoreError> {
+        self.hashes.clear();
         let tile = self.tile(key(tree, level, number / TILE_WIDTH)).await?;
         let start = usize::try_from(number % TILE_WIDTH).unwrap_or_default() * ENTRY_BYTES;
         if tile.entries.len() < start {

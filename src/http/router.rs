@@ -154,6 +154,11 @@ pub fn routes() -> Routes {
         .admin(told("/ledger/v1/products/{product}/history"), &ledger::history::OF_PRODUCT, ledger::history::of_product)
         .admin(told("/ledger/v1/contracts/{contract}/history"), &ledger::history::OF_CONTRACT, ledger::history::of_contract)
         .admin(told("/ledger/v1/api-keys/{api_key}/history"), &ledger::history::OF_API_KEY, ledger::history::of_api_key)
+        .admin(
+            post("/ledger/v1/licenses/{license}/evidence").needs("ledger:evidence").shows_more_with(&[ledger::PERSONAL_DATA]),
+            &ledger::evidence::EXPORT,
+            ledger::evidence::export,
+        )
         .plain(get("/health/live"), &health::LIVE, health::live)
         .plain(get("/health/ready"), &health::READY, health::ready)
         .plain(get("/health/integrity"), &health::INTEGRITY, health::integrity)

@@ -57,6 +57,35 @@ domain_event!(LicenseEvent personal {
 });
 
 impl LicenseEvent {
+    /// The number of the product that the license has after it.
+    #[must_use]
+    pub fn product(&self) -> i64 {
+        match self {
+            Self::LicenseCreated(event) => event.product,
+            Self::LicenseAssigned(event) => event.product,
+            Self::LicenseReserved(event) => event.product,
+            Self::LicenseBlocked(event) => event.product,
+            Self::LicenseMadeAvailable(event) => event.product,
+            Self::OwnerChanged(event) => event.product,
+            Self::OwnerCleared(event) => event.product,
+            Self::ActivationLimitChanged(event) => event.product,
+            Self::ValidityChanged(event) => event.product,
+            Self::AssignedAtChanged(event) => event.product,
+            Self::LicenseProductChanged(event) => event.to,
+            Self::LicenseActivated(event) => event.product,
+            Self::LicenseDeactivated(event) => event.product,
+            Self::ActivationsEnded(event) => event.product,
+            Self::ActivationRefused(event) => event.product,
+            Self::AccessRefused(event) => event.product,
+            Self::LicenseMetaCreated(event) => event.product,
+            Self::LicenseMetaUpdated(event) => event.product,
+            Self::LicenseMetaDeleted(event) => event.product,
+            Self::LicenseKeyReplaced(event) => event.product,
+            Self::ReleaseDownloaded(event) => event.product,
+            Self::LicenseDeleted(event) => event.product,
+        }
+    }
+
     /// The number of the license it happened to.
     #[must_use]
     pub fn license(&self) -> i64 {

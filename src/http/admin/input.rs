@@ -164,6 +164,8 @@ fn json(status: StatusCode, body: &impl Serialize, request_id: Uuid) -> Response
 pub struct Raw {
     pub content_type: HeaderValue,
     pub cache: HeaderValue,
+    /// Under which name it is saved.
+    pub file_name: Option<String>,
     pub body: Vec<u8>,
 }
 
@@ -177,6 +179,10 @@ impl Reply for Raw {
     fn into_response(self, request_id: Uuid) -> Response {
         let mut response = envelope::plain(Self::STATUS, self.content_type, self.body, request_id);
         response.headers_mut().insert(header::CACHE_CONTROL, self.cache);
+        let disposition = self.file_name.and_then(|name| HeaderValue::try_from(format!("attachment; filename=\"{name}\"")).ok());
+        if let Some(disposition) = disposition {
+            response.headers_mut().insert(header::CONTENT_DISPOSITION, disposition);
+        }
         response
     }
 }

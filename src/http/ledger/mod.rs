@@ -1,6 +1,7 @@
 //! The reading of the log under `/ledger/v1`: what happened, and what follows from it. It speaks as the administration does
 //! (JSON, problem details, pages with cursors), and so its handlers are written as those are.
 
+pub mod evidence;
 pub mod head;
 pub mod history;
 mod input;

@@ -28,7 +28,7 @@ pub const CHECKPOINT: Doc = Doc::new("The newest checkpoint")
 
 pub async fn checkpoint(call: AdminCall, (): ()) -> Replied<Raw> {
     let newest = call.app.evidence.latest().ok_or_else(|| Problem::not_found("checkpoint"))?;
-    Ok(Raw { content_type: TEXT, cache: BRIEFLY, body: newest.note.clone().into_bytes() })
+    Ok(Raw { content_type: TEXT, cache: BRIEFLY, file_name: None, body: newest.note.clone().into_bytes() })
 }
 
 pub const VERIFIER_KEY: Doc = Doc::new("The key that checks checkpoints")
@@ -37,7 +37,7 @@ pub const VERIFIER_KEY: Doc = Doc::new("The key that checks checkpoints")
 
 pub async fn verifier_key(call: AdminCall, (): ()) -> Replied<Raw> {
     let key = format!("{}\n", call.app.evidence.signer().verifier_key());
-    Ok(Raw { content_type: TEXT, cache: BRIEFLY, body: key.into_bytes() })
+    Ok(Raw { content_type: TEXT, cache: BRIEFLY, file_name: None, body: key.into_bytes() })
 }
 
 /// Which tile a path names: its number, and how many entries of it.
@@ -102,7 +102,7 @@ pub async fn tile(call: AdminCall, (): ()) -> Replied<Raw> {
     let entries = tiles.entries(Tree::Log, level, name.number).await?;
     let wanted = usize::try_from(name.width).unwrap_or_default() * ENTRY_BYTES;
     let body = entries.get(..wanted).ok_or_else(Problem::internal)?.to_vec();
-    Ok(Raw { content_type: BYTES, cache: FOREVER, body })
+    Ok(Raw { content_type: BYTES, cache: FOREVER, file_name: None, body })
 }
 
 pub const ENTRIES: Doc = Doc::new("An entry bundle")
@@ -123,7 +123,7 @@ pub async fn entries(call: AdminCall, (): ()) -> Replied<Raw> {
         body.extend_from_slice(&length.to_be_bytes());
         body.extend_from_slice(leaf.as_bytes());
     }
-    Ok(Raw { content_type: BYTES, cache: FOREVER, body })
+    Ok(Raw { content_type: BYTES, cache: FOREVER, file_name: None, body })
 }
 
 #[cfg(test)]

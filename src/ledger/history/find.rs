@@ -116,13 +116,22 @@ impl Ledger {
         }
     }
 
+    /// The number of a license's stream.
+    ///
+    /// # Errors
+    /// When there is no such stream, or its first event is damaged.
+    pub async fn license_number(&self, stream: Stream) -> Result<i64, HistoryError> {
+        let first = StreamReader::new(self, stream, 1, i64::MAX, NOTHING).next().await?;
+        first.and_then(|told| license_number(&told.recorded.event)).ok_or(HistoryError::Unknown)
+    }
+
     /// Says which licenses there are to choose from.
     pub(super) async fn ambiguous(&self, ids: &[Uuid]) -> HistoryError {
         let mut numbers = Vec::new();
         for id in ids {
-            match StreamReader::new(self, Stream::license(*id), 1, i64::MAX, NOTHING).next().await {
-                Ok(first) => numbers.extend(first.and_then(|told| license_number(&told.recorded.event))),
-                Err(error) => return error.into(),
+            match self.license_number(Stream::license(*id)).await {
+                Ok(number) => numbers.push(number),
+                Err(error) => return error,
             }
         }
         numbers.sort_unstable();

@@ -1,0 +1,71 @@
+//! Dispute files over HTTP.
+
+use axum::http::HeaderValue;
+use serde::Deserialize;
+use utoipa::ToSchema;
+
+use super::PERSONAL_DATA;
+use crate::{
+    evidence::{self, EARLIER_MAX, ExportOptions},
+    http::{
+        admin::{AdminCall, Check, Json, Kind, Problem, Raw, Replied},
+        doc::{Doc, Given, Parameter, Place, Shape},
+    },
+};
+
+const ZIP: HeaderValue = HeaderValue::from_static("application/zip");
+const NOT_KEPT: HeaderValue = HeaderValue::from_static("no-store");
+/// Longest note of a checkpoint: its own lines, and those of a few dozen witnesses.
+const NOTE_CHARS_MAX: usize = 16 * 1024;
+
+/// What the file is to hold.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct EvidenceRequest {
+    /// The beginning of the period in dispute; the file marks what is inside it.
+    #[schema(format = DateTime)]
+    pub from: Option<String>,
+    #[schema(format = DateTime)]
+    pub to: Option<String>,
+    /// Checkpoints that the customer holds: the file proves that the log goes on from them.
+    #[schema(max_items = 100)]
+    pub checkpoints: Vec<String>,
+    /// Opens the personal data of the license's events; needs the capability ledger:personal-data too.
+    pub with_personal_data: bool,
+}
+
+pub const EXPORT: Doc = Doc::new("Make a dispute file of a license")
+    .details(
+        "An archive that proves, without this server, what happened to the license and that nothing is left out; `keyledger evidence verify` \
+         checks it. It holds the license's key. A checkpoint is published for it.",
+    )
+    .parameters(&[Parameter::required("license", Shape::Text, "The license's number, id or key.").at(Place::Path)])
+    .given(&[Given::new(200, "The archive.", "application/zip", Shape::Binary)]);
+
+pub async fn export(call: AdminCall, Json(request): Json<EvidenceRequest>) -> Replied<Raw> {
+    let mut check = Check::default();
+    let from = request.from.and_then(|text| check.time("/from", &text));
+    let to = request.to.and_then(|text| check.time("/to", &text));
+    if from.zip(to).is_some_and(|(from, to)| from > to) {
+        check.wrong("/to", "must not be before from.");
+    }
+    if request.checkpoints.len() > EARLIER_MAX {
+        check.wrong("/checkpoints", format!("must be at most {EARLIER_MAX}."));
+    }
+    for (at, note) in request.checkpoints.iter().enumerate() {
+        if note.len() > NOTE_CHARS_MAX || call.app.evidence.signer().read(note).is_none() {
+            check.wrong(format!("/checkpoints/{at}"), "is not a checkpoint that this ledger signed.");
+        }
+    }
+    check.end()?;
+    if request.with_personal_data && !call.may(PERSONAL_DATA).await? {
+        return Err(Problem::new(Kind::NotPermitted, format!("The API key lacks the capability {PERSONAL_DATA}.")));
+    }
+    let app = &call.app;
+    let stream = app.ledger.license_stream(call.text("license")).await?;
+    let number = app.ledger.license_number(stream).await?;
+    let published = app.evidence.for_license(number).await?;
+    let options = ExportOptions { from, to, earlier: request.checkpoints, with_personal_data: request.with_personal_data };
+    let body = evidence::export(&app.ledger, &app.signer, app.evidence.signer(), stream, published, options).await?;
+    Ok(Raw { content_type: ZIP, cache: NOT_KEPT, file_name: Some(format!("license-{number}.zip")), body })
+}
