@@ -8,7 +8,7 @@ use crate::{
     archive::{self, Files},
     ensure,
     event::{Event, uuid_text},
-    facts::Facts,
+    facts::{self, Facts},
     keys,
     map::entry,
     note::{Checkpoint, Lines, VerifierKey, open_checkpoint},
@@ -170,30 +170,20 @@ impl Case {
 /// The files that are made from the others.
 pub fn derive(files: &Files, case: &Case, facts: &Facts<'_>) -> Result<[(&'static str, String); 3], Wrong> {
     let (states, keys) = (state::write(&facts.steps)?, keys::write(&facts.keys)?);
-    let mut made = files.clone();
-    made.insert(STATES.to_owned(), states.clone().into_bytes());
-    made.insert(KEYS.to_owned(), keys.clone().into_bytes());
-    let report = report::render(&made, case, facts);
+    let report = report::render(&report::digests(files, &[(STATES, &states), (KEYS, &keys)]), case, facts);
     Ok([(STATES, states), (KEYS, keys), (REPORT, report)])
 }
 
-fn proof(input: &CaseInput, events: &[Event]) -> Result<Proof, Wrong> {
+/// The proofs as they are written down.
+fn proof(input: &CaseInput, events: &[Event], size: u64, earlier: &[EarlierCheckpoint]) -> Result<Proof, Wrong> {
     let license: Vec<&Event> = events.iter().filter(|event| event.is_license()).collect();
     let steps = state::replay(license.iter().copied())?;
     let (Some(last), Some(step), Some(first)) = (license.last(), steps.last(), events.first()) else {
         return Err(Wrong("there is no event of the license".to_owned()));
     };
-    let map = events.iter().find(|event| event.is("stream_map", "StreamMapRecorded")).ok_or_else(|| Wrong("there is no stream map".to_owned()))?;
-    let key = VerifierKey::parse(&input.vkey)?;
-    let mut earlier = Vec::new();
-    for Earlier { note, hashes } in &input.earlier {
-        let size = open_checkpoint(note, &key, Lines::Any)?.size;
-        earlier.push(EarlierProof { hashes: write_hashes(hashes), size });
-    }
-    earlier.sort_by_key(|earlier| earlier.size);
     let inclusion = |(event, proven): (&Event, &ProvenEvent)| Inclusion { hashes: write_hashes(&proven.hashes), position: event.position };
     Ok(Proof {
-        earlier,
+        earlier: earlier.iter().map(|earlier| EarlierProof { hashes: write_hashes(&earlier.hashes), size: earlier.checkpoint.size }).collect(),
         format: CASE_FORMAT.to_owned(),
         from: input.from.clone(),
         inclusion: events.iter().zip(&input.events).map(inclusion).collect(),
@@ -202,11 +192,11 @@ fn proof(input: &CaseInput, events: &[Event]) -> Result<Proof, Wrong> {
         license_key: step.state.key.clone(),
         map: MapProof {
             entry: hex::encode(entry(&last.aggregate_id, last.sequence, last.position)),
-            event: map.position,
+            event: facts::map(events)?.event.position,
             hashes: write_hashes(&input.map_hashes),
             index: input.license.saturating_sub(1),
         },
-        size: open_checkpoint(&input.checkpoint, &key, Lines::One)?.size,
+        size,
         to: input.to.clone(),
     })
 }
@@ -216,28 +206,32 @@ fn proof(input: &CaseInput, events: &[Event]) -> Result<Proof, Wrong> {
 /// # Errors
 /// When what is given does not make up a file that passes its own check.
 pub fn build(input: &CaseInput) -> Result<Vec<u8>, Wrong> {
+    let (mut files, mut earlier) = (Files::new(), Vec::new());
+    let key = VerifierKey::parse(&input.vkey)?;
+    for Earlier { note, hashes } in &input.earlier {
+        let checkpoint = open_checkpoint(note, &key, Lines::Any)?;
+        let name = format!("{EARLIER}{}", checkpoint.size);
+        ensure(files.insert(name.clone(), note.clone().into_bytes()).is_none(), || format!("{name} is given twice"))?;
+        earlier.push(EarlierCheckpoint { name, checkpoint, hashes: hashes.clone() });
+    }
+    earlier.sort_by_key(|earlier| earlier.checkpoint.size);
     let mut leaves = String::new();
     for event in &input.events {
         leaves.push_str(&event.leaf);
         leaves.push('\n');
     }
-    let proof = proof(input, &events(&leaves)?)?;
-    let mut files = Files::from([
-        (EVENTS.to_owned(), leaves.into_bytes()),
-        (PROOF.to_owned(), crate::canonical(&proof)?.into_bytes()),
-        (CHECKPOINT.to_owned(), input.checkpoint.clone().into_bytes()),
-        (CHECKPOINT_SIGNATURE.to_owned(), format!("{}\n", to_base64(&input.checkpoint_signature)).into_bytes()),
-        (CHECKPOINT_KEY.to_owned(), format!("{}\n", input.vkey).into_bytes()),
-    ]);
-    let key = VerifierKey::parse(&input.vkey)?;
-    for Earlier { note, .. } in &input.earlier {
-        let name = format!("{EARLIER}{}", open_checkpoint(note, &key, Lines::Any)?.size);
-        ensure(files.insert(name.clone(), note.clone().into_bytes()).is_none(), || format!("{name} is given twice"))?;
-    }
+    let (events, checkpoint) = (events(&leaves)?, open_checkpoint(&input.checkpoint, &key, Lines::One)?);
+    let proof = proof(input, &events, checkpoint.size, &earlier)?;
+    files.insert(EVENTS.to_owned(), leaves.into_bytes());
+    files.insert(PROOF.to_owned(), crate::canonical(&proof)?.into_bytes());
+    files.insert(CHECKPOINT.to_owned(), input.checkpoint.clone().into_bytes());
+    files.insert(CHECKPOINT_SIGNATURE.to_owned(), format!("{}\n", to_base64(&input.checkpoint_signature)).into_bytes());
+    files.insert(CHECKPOINT_KEY.to_owned(), format!("{}\n", input.vkey).into_bytes());
     if let Some(secrets) = &input.secrets {
         files.insert(OPENED.to_owned(), open::write(secrets)?.into_bytes());
     }
-    let case = Case::read(&files)?;
+    let (note, checkpoint_signature, secrets) = (input.checkpoint.clone(), input.checkpoint_signature.clone(), input.secrets.clone());
+    let case = Case { proof, key, note, checkpoint, checkpoint_signature, events, earlier, secrets };
     let derived = derive(&files, &case, &Facts::of(&case)?)?;
     files.extend(derived.map(|(name, text)| (name.to_owned(), text.into_bytes())));
     let archive = archive::write(&files)?;

@@ -3,7 +3,7 @@
 
 mod timeline;
 
-use std::fmt::Write;
+use std::{collections::BTreeMap, fmt::Write};
 
 use sha2::{Digest, Sha256};
 
@@ -93,8 +93,19 @@ impl Page {
     }
 }
 
-/// Makes the report of a file; `files` has all of its files but the report.
-pub fn render(files: &Files, case: &Case, facts: &Facts<'_>) -> String {
+/// Length and SHA-256 of every file but the report, by name.
+pub type Digests = BTreeMap<String, (usize, String)>;
+
+/// The digests of files, of which some were just made.
+pub fn digests(files: &Files, made: &[(&str, &str)]) -> Digests {
+    let digest = |name: &str, bytes: &[u8]| (name.to_owned(), (bytes.len(), hex::encode(Sha256::digest(bytes))));
+    let is_made = |name: &str| name == REPORT || made.iter().any(|(made, _)| *made == name);
+    let given = files.iter().filter(|(name, _)| !is_made(name)).map(|(name, bytes)| digest(name, bytes));
+    given.chain(made.iter().map(|(name, text)| digest(name, text.as_bytes()))).collect()
+}
+
+/// Makes the report of a file.
+pub fn render(digests: &Digests, case: &Case, facts: &Facts<'_>) -> String {
     let (proof, names) = (&case.proof, &facts.names);
     let mut page = Page(String::new());
     let title = format!("License {} of ledger {}", proof.license, proof.ledger_id);
@@ -111,7 +122,7 @@ pub fn render(files: &Files, case: &Case, facts: &Facts<'_>) -> String {
     page.paragraph("Every event that changed the license itself, in order. Times are those of the server's clock when it recorded the event.");
     let told = facts.events.iter().enumerate().filter(|(_, event)| !is_everyday(event) && !is_refusal(event));
     page.list(told.map(|(index, event)| sentence(event, facts.before(index).map(|step| &step.state), &facts.steps[index].state, names)));
-    page.paragraph(&format!("Beside these, use of the license made {}.", counts(facts)));
+    page.paragraph(&format!("Beside these, use of the license left in the log: {}. All of them are in the table below.", counts(facts)));
 
     page.heading("Time line");
     page.raw(&timeline::svg(facts, proof.period().unwrap_or_default()));
@@ -121,7 +132,7 @@ pub fn render(files: &Files, case: &Case, facts: &Facts<'_>) -> String {
     refusals(&mut page, facts);
     states(&mut page, case, facts);
     keys(&mut page, facts);
-    proved(&mut page, files, case, facts);
+    proved(&mut page, digests, case, facts);
     page.raw("</body>\n</html>");
     page.0
 }
@@ -161,6 +172,7 @@ fn license(case: &Case, facts: &Facts<'_>) -> Vec<(String, String)> {
     ];
     if let Some(step) = facts.steps.last() {
         rows.push(("product".to_owned(), facts.names.product(step.state.product)));
+        rows.push(("expires".to_owned(), expiry(step, facts)));
         rows.push(("owner's number".to_owned(), step.state.owner.map_or_else(|| "none".to_owned(), |number| number.to_string())));
     }
     // The last event that says it: name and address come together.
@@ -176,10 +188,17 @@ fn license(case: &Case, facts: &Facts<'_>) -> Vec<(String, String)> {
     rows
 }
 
+/// Expiry is a fact of the clock: no event says it.
+fn expiry(step: &Step, facts: &Facts<'_>) -> String {
+    let Some(expires) = step.state.expires_at.as_deref() else { return "never".to_owned() };
+    let has = time::parse(expires).is_some_and(|expires| expires <= facts.map.event.recorded_at);
+    format!("{}{}", at(expires), if has { "; it has expired" } else { "" })
+}
+
 fn counts(facts: &Facts<'_>) -> String {
     let count = |wanted: fn(&Event) -> bool| facts.events.iter().filter(|event| wanted(event)).count();
     format!(
-        "{} activations, {} deactivations, {} downloads, {} changes of meta entries and {} refusals",
+        "activations {}, deactivations {}, downloads {}, changes of meta entries {}, refusals {}",
         count(|event| event.event_type == "LicenseActivated"),
         count(|event| event.event_type == "LicenseDeactivated"),
         count(|event| event.event_type == "ReleaseDownloaded"),
@@ -291,7 +310,7 @@ fn keys(page: &mut Page, facts: &Facts<'_>) {
     page.end();
 }
 
-fn proved(page: &mut Page, files: &Files, case: &Case, facts: &Facts<'_>) {
+fn proved(page: &mut Page, digests: &Digests, case: &Case, facts: &Facts<'_>) {
     let (checkpoint, map) = (&case.checkpoint, &facts.map);
     page.heading("What is proved, and how to check it");
     page.list([
@@ -305,8 +324,8 @@ fn proved(page: &mut Page, files: &Files, case: &Case, facts: &Facts<'_>) {
     page.raw("<p>To check the file, without a network: <code>keyledger evidence verify case.zip</code>, and if you have them, <code>--checkpoint</code> with a checkpoint that you kept, <code>--public-key</code> with the public key in your program, <code>--answer</code> with an answer of the server that you kept. <code>docs/evidence.md</code> of the program says how to do it by hand.</p>");
     page.paragraph("The files that this report was made with:");
     page.head(&["File", "Bytes", "SHA-256"]);
-    for (name, bytes) in files.iter().filter(|(name, _)| *name != REPORT) {
-        page.row("", &[name.clone(), bytes.len().to_string(), hex::encode(Sha256::digest(bytes))]);
+    for (name, (length, digest)) in digests {
+        page.row("", &[name.clone(), length.to_string(), digest.clone()]);
     }
     page.end();
 }

@@ -43,3 +43,34 @@ pub(crate) fn base64(text: &str) -> Option<Vec<u8>> {
 pub(crate) fn to_base64(bytes: &[u8]) -> String {
     BASE64.encode(bytes)
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+
+    /// Answers of a live server, recorded; one of them was altered after it was signed.
+    #[test]
+    fn recorded_signatures_verify_and_the_altered_one_does_not() {
+        let vectors: Value = serde_json::from_str(include_str!("../../tests/fixtures/signature-vectors.json")).unwrap();
+        let key = public_key(vectors["public_key_pem"].as_str().unwrap()).unwrap();
+        let vectors = vectors["vectors"].as_array().unwrap();
+        assert!(vectors.len() > 40);
+        for vector in vectors {
+            let signature = base64(vector["signature"].as_str().unwrap()).unwrap();
+            assert_eq!(
+                is_signed(&key, vector["response_base64"].as_str().unwrap().as_bytes(), &signature),
+                vector["valid"].as_bool().unwrap(),
+                "{vector}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_no_key_or_signature_is_none() {
+        assert!(public_key("no key").is_err());
+        assert_eq!((base64("AAA"), base64("AAB="), base64("AAA=\n")), (None, None, None));
+        assert_eq!(checkpoint_message("note\n"), b"keyledger checkpoint\nnote\n");
+    }
+}

@@ -201,7 +201,6 @@ fn check_map(case: &Case, checked: &mut Vec<String>) -> Result<(), Wrong> {
     ensure(proof.map.event == recorded && map.size <= recorded, || {
         format!("the stream map at position {recorded} is not the one that {PROOF} names, or is of later events")
     })?;
-    ensure(map.event.aggregate_id == map.event.ledger_id, || format!("the stream map at position {recorded} is not in the ledger's own stream"))?;
     ensure(proof.map.index.checked_add(1) == Some(proof.license) && proof.license <= map.licenses, || {
         format!("the stream map at position {recorded} has {} licenses; license {} is not the one that {PROOF} looks up", map.licenses, proof.license)
     })?;

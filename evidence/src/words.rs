@@ -51,43 +51,55 @@ pub fn is_everyday(event: &Event) -> bool {
     )
 }
 
-/// What happened, as the middle of a sentence.
-pub fn what(event: &Event, names: &Names) -> String {
+/// What happened, in two parts between which it can be said by whom.
+fn parts(event: &Event, names: &Names) -> (String, String) {
+    let clause = |clause: &str| (clause.to_owned(), String::new());
     match event.event_type.as_str() {
-        "LicenseCreated" => format!("the license was created, for {}", names.product(number(event, "product"))),
-        "LicenseAssigned" if text(event, "from") == "blocked" => "the license was unblocked, and is assigned again".to_owned(),
-        "LicenseAssigned" => "the license was assigned".to_owned(),
-        "LicenseReserved" => "the license was reserved".to_owned(),
-        "LicenseBlocked" => "the license was blocked".to_owned(),
-        "LicenseMadeAvailable" => "the license was made available".to_owned(),
-        "OwnerChanged" => "the owner was changed".to_owned(),
-        "OwnerCleared" => "the owner was removed".to_owned(),
-        "ActivationLimitChanged" => {
-            format!("the activation limit was changed from {} to {}", limit(number(event, "from")), limit(number(event, "to")))
-        }
-        "ValidityChanged" => format!("the validity was changed from {} to {}", days(number(event, "from")), days(number(event, "to"))),
+        "LicenseCreated" => ("the license was created".to_owned(), format!(", for {}", names.product(number(event, "product")))),
+        "LicenseAssigned" if text(event, "from") == "blocked" => ("the license was unblocked".to_owned(), ", and is assigned again".to_owned()),
+        "LicenseAssigned" => clause("the license was assigned"),
+        "LicenseReserved" => clause("the license was reserved"),
+        "LicenseBlocked" => clause("the license was blocked"),
+        "LicenseMadeAvailable" => clause("the license was made available"),
+        "OwnerChanged" => clause("the owner was changed"),
+        "OwnerCleared" => clause("the owner was removed"),
+        "ActivationLimitChanged" => changed("the activation limit", &limit(number(event, "from")), &limit(number(event, "to"))),
+        "ValidityChanged" => changed("the validity", &days(number(event, "from")), &days(number(event, "to"))),
         "AssignedAtChanged" => {
             let from = event.text("from").map_or_else(|_| "none".to_owned(), at);
-            format!("the time of assignment was changed from {from} to {}", at(text(event, "to")))
+            changed("the time of assignment", &from, &at(text(event, "to")))
         }
         "LicenseProductChanged" => {
-            format!("the license was moved from {} to {}", names.product(number(event, "from")), names.product(number(event, "to")))
+            let (from, to) = (names.product(number(event, "from")), names.product(number(event, "to")));
+            ("the license was moved".to_owned(), format!(", from {from} to {to}"))
         }
-        "LicenseActivated" => format!("activation {} was made", number(event, "activation")),
-        "LicenseDeactivated" => format!("activation {} was ended", number(event, "activation")),
-        "ActivationsEnded" => format!("all activations, {} of them, were ended", number(event, "ended")),
+        "LicenseActivated" => (format!("activation {} was made", number(event, "activation")), String::new()),
+        "LicenseDeactivated" => (format!("activation {} was ended", number(event, "activation")), String::new()),
+        "ActivationsEnded" => (format!("all activations, {} of them, were ended", number(event, "ended")), String::new()),
+        // A refusal is nobody's deed but the server's: whoever is named asked.
         "ActivationRefused" => {
-            format!("an activation was refused, because {} of {} allowed ones were in force", number(event, "active"), number(event, "limit"))
+            let why = format!(" and refused, because {} of {} allowed ones were in force", number(event, "active"), number(event, "limit"));
+            ("an activation was asked for".to_owned(), why)
         }
-        "AccessRefused" => format!("use was refused, because {}", refusal_reason(event)),
-        "LicenseMetaCreated" => format!("the meta entry “{}” was made", text(event, "key")),
-        "LicenseMetaUpdated" => format!("the meta entry “{}” was changed", text(event, "key")),
-        "LicenseMetaDeleted" => format!("the meta entry “{}” was deleted", text(event, "key")),
-        "LicenseKeyReplaced" => format!("the license key was replaced: {} became {}", text(event, "from"), text(event, "key")),
-        "ReleaseDownloaded" => format!("release {} was downloaded", number(event, "release")),
-        "LicenseDeleted" => "the license was deleted".to_owned(),
-        other => format!("{other} was recorded"),
+        "AccessRefused" => ("use of the license was asked for".to_owned(), format!(" and refused, because {}", refusal_reason(event))),
+        "LicenseMetaCreated" => (format!("the meta entry “{}” was made", text(event, "key")), String::new()),
+        "LicenseMetaUpdated" => (format!("the meta entry “{}” was changed", text(event, "key")), String::new()),
+        "LicenseMetaDeleted" => (format!("the meta entry “{}” was deleted", text(event, "key")), String::new()),
+        "LicenseKeyReplaced" => changed("the license key", text(event, "from"), text(event, "key")),
+        "ReleaseDownloaded" => (format!("release {} was downloaded", number(event, "release")), String::new()),
+        "LicenseDeleted" => clause("the license was deleted"),
+        other => (format!("{other} was recorded"), String::new()),
     }
+}
+
+fn changed(what: &str, from: &str, to: &str) -> (String, String) {
+    (format!("{what} was changed"), format!(", from {from} to {to}"))
+}
+
+/// What happened.
+pub fn what(event: &Event, names: &Names) -> String {
+    let (clause, rest) = parts(event, names);
+    clause + &rest
 }
 
 fn refusal_reason(event: &Event) -> String {
@@ -165,16 +177,20 @@ pub fn fields(state: &State, names: &Names) -> Vec<(&'static str, String)> {
     ]
 }
 
+/// What the event's own words say already, one by one.
+const TOLD: [&str; 2] = ["their numbers", "meta entries"];
+
 /// What an event changed: name, before, after.
 pub fn changes(before: Option<&State>, after: &State, names: &Names) -> Vec<(&'static str, String, String)> {
     let Some(before) = before else { return Vec::new() };
     let pairs = fields(before, names).into_iter().zip(fields(after, names));
-    pairs.filter(|((_, old), (_, new))| old != new).map(|((name, old), (_, new))| (name, old, new)).collect()
+    pairs.filter(|((name, old), (_, new))| old != new && !TOLD.contains(name)).map(|((name, old), (_, new))| (name, old, new)).collect()
 }
 
 /// The whole sentence.
 pub fn sentence(event: &Event, before: Option<&State>, after: &State, names: &Names) -> String {
-    let mut sentence = format!("On {}, {} by {}", time::in_words(event.recorded_at), what(event, names), who(event, names));
+    let (clause, rest) = parts(event, names);
+    let mut sentence = format!("On {}, {clause} by {}{rest}", time::in_words(event.recorded_at), who(event, names));
     if let Some(reason) = reason(event) {
         sentence.push_str(&format!(" (reason: “{reason}”)"));
     }

@@ -7,7 +7,7 @@ mod support;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use keyledger_evidence::{CaseInput, Given, build, read_archive, time, verify, write_archive};
-use support::{BEGIN, MINUTE, pem, story};
+use support::{BEGIN, MINUTE, everything, pem, story};
 
 /// A file with all that can be in one.
 fn full(log: &support::Log) -> CaseInput {
@@ -79,7 +79,7 @@ fn the_report_says_it_in_plain_sentences() {
     let open = report(&full(&log));
     for text in [
         "On 3 May 2026, 10:12:00 UTC, the license was blocked by the operator (reason: “charge &lt;back&gt;”). Before: status assigned; after: status blocked.",
-        "use was refused, because the license was blocked by API key “support” (number 1)",
+        "use of the license was asked for by API key “support” (number 1) and refused, because the license was blocked.",
         "product 1 “Doors &lt;98&gt;”",
         "The period in dispute is from 3 May 2026, 10:11:00 UTC until 3 May 2026, 10:12:00 UTC.",
         "identifier: shop.example",
@@ -96,6 +96,43 @@ fn the_report_says_it_in_plain_sentences() {
     for report in [open, sealed] {
         assert!(!report.contains("<script") && !report.contains("http://") && !report.contains("https://") && !report.contains("<back>"));
     }
+}
+
+/// Everything that can happen to a license, folded and told.
+#[test]
+fn every_event_is_replayed_and_has_its_words() {
+    let log = everything(1);
+    let mut input = log.input();
+    input.secrets = Some(log.secrets.clone());
+    let files = read_archive(&build(&input).unwrap()).unwrap();
+    let states = String::from_utf8(files["states.jsonl"].clone()).unwrap();
+    let last: serde_json::Value = serde_json::from_str(states.lines().last().unwrap()).unwrap();
+    let expected = serde_json::json!({
+        "activation_limit": 0, "activations": [], "active": 0, "assigned_at": null, "deleted": true, "expires_at": null, "key": "NEW-KEY", "meta": [],
+        "owner": null, "product": 2, "status": "available", "validity_days": 1,
+    });
+    assert_eq!(last["state"], expected);
+    let before_last: Vec<serde_json::Value> = states.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let expired = before_last.iter().find(|line| line["state"]["validity_days"] == 1).unwrap();
+    assert_eq!((&expired["state"]["expires_at"], &expired["state"]["owner"]), (&"2026-05-04T10:30:00.000000Z".into(), &4.into()));
+    let report = String::from_utf8(files["report.html"].clone()).unwrap();
+    assert!(!report.contains("was recorded"), "an event has no words");
+    for text in [
+        "the license was unblocked by API key “support” (number 1), and is assigned again. Before: status blocked",
+        "the validity was changed by the operator, from 365 days to 1 day (reason: “bought a day”). Before: validity 365 days, expires",
+        "the activation limit was changed by the operator, from 1 to unlimited.",
+        "asked for by whoever had the key of license 1 and refused, because the license had expired.",
+        "asked for by whoever had the key of contract 7 and refused, because the address or the identifier is on the block list (entry 8).",
+        "the license key was changed by API key “support” (number 1), from ABCD-EFGH-1234 to NEW-KEY.",
+        "from product 1 “Doors &lt;98&gt;” to product 2 “Windows”",
+        "value: red",
+    ] {
+        assert!(report.contains(text), "{text}");
+    }
+    let keys: serde_json::Value = serde_json::from_slice(&files["keys.json"]).unwrap();
+    assert!(
+        keys["keys"][1]["retired_at"].is_string() && keys["keys"][1]["signs"][0]["to"].is_string() && keys["keys"][2]["signs"][0]["to"].is_null()
+    );
 }
 
 /// Runs a check for every number below `count`, on all cores.

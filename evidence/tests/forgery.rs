@@ -80,7 +80,7 @@ fn context_that_is_missing_or_too_much_is_named() {
     refused(&without(&log, 2), "the creation of API key 1, which acts in the license's events, is missing");
     refused(&without(&log, 4), "the creation of key pair 2 is missing");
     refused(&without(&log, 5), "the creation of product 1, which the license's events name, is missing");
-    refused(&without(&log, 14), "there is no stream map");
+    refused(&without(&log, 14), "the file does not have exactly one recorded stream map");
 }
 
 #[test]
