@@ -6,6 +6,7 @@ pub mod background;
 pub mod cli;
 pub mod clock;
 pub mod envato;
+pub mod evidence;
 pub mod files;
 pub mod http;
 pub mod ledger;
