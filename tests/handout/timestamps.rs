@@ -20,9 +20,12 @@ distinguished_name = name
 prompt = no
 [ name ]
 CN = Time-stamping test
-[ extensions ]
+[ root ]
 basicConstraints = critical,CA:true
-keyUsage = critical,digitalSignature,keyCertSign
+keyUsage = critical,keyCertSign
+[ stamping ]
+basicConstraints = critical,CA:false
+keyUsage = critical,digitalSignature
 extendedKeyUsage = critical,timeStamping
 [ tsa ]
 serial = serial
@@ -42,12 +45,15 @@ fn openssl(folder: &Path, args: &[&str]) -> String {
     said
 }
 
-/// A time-stamping authority in a folder: its key, its certificate, its settings.
+/// A time-stamping authority in a folder: its key, its certificate and the root that this is by, its settings.
 fn authority(digests: &str) -> Arc<TempDir> {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("tsa.cnf"), CONFIG.replace("DIGESTS", digests)).unwrap();
-    let request = ["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-config", "tsa.cnf", "-extensions", "extensions"];
-    openssl(folder.path(), &[&request[..], &["-keyout", "key.pem", "-out", "cert.pem"]].concat());
+    let new = ["req", "-newkey", "rsa:2048", "-nodes", "-config", "tsa.cnf"];
+    openssl(folder.path(), &[&new[..], &["-x509", "-days", "2", "-extensions", "root", "-keyout", "root.key", "-out", "root.pem"]].concat());
+    openssl(folder.path(), &[&new[..], &["-keyout", "key.pem", "-out", "request.pem"]].concat());
+    let sign = ["x509", "-req", "-in", "request.pem", "-CA", "root.pem", "-CAkey", "root.key", "-CAcreateserial", "-days", "2"];
+    openssl(folder.path(), &[&sign[..], &["-extfile", "tsa.cnf", "-extensions", "stamping", "-out", "cert.pem"]].concat());
     Arc::new(folder)
 }
 
@@ -85,7 +91,7 @@ async fn openssl_accepts_the_token() {
         let at = |name: &str| -> PathBuf { folder.path().join(name) };
         fs::write(at("token"), &token.der).unwrap();
         fs::write(at("note"), checkpoint.note.as_bytes()).unwrap();
-        let said = openssl(folder.path(), &["ts", "-verify", "-data", "note", "-in", "token", "-token_in", "-CAfile", "cert.pem"]);
+        let said = openssl(folder.path(), &["ts", "-verify", "-data", "note", "-in", "token", "-token_in", "-CAfile", "root.pem"]);
         assert!(said.contains("Verification: OK"), "{said}");
         let shown = openssl(folder.path(), &["ts", "-reply", "-in", "token", "-token_in", "-token_out", "-text"]);
         assert!(shown.contains("Hash Algorithm: sha256"), "{shown}");
