@@ -4,6 +4,7 @@
 mod audit;
 mod export;
 mod fold;
+pub mod handout;
 mod publisher;
 mod shape;
 mod start;

@@ -12,8 +12,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::{
-    Client, Method, RequestBuilder, Url,
+    Client, Method, RequestBuilder, Response, Url,
     dns::{Addrs, Name, Resolve, Resolving},
+    header::CONTENT_TYPE,
     redirect::Policy,
 };
 use url::Host;
@@ -66,7 +67,23 @@ impl OutgoingError {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reply {
     pub status: u16,
+    /// Empty where it isn't said.
+    pub content_type: String,
     pub body: Vec<u8>,
+}
+
+impl Reply {
+    /// Whether the body is said to be of a media type, whatever its parameters.
+    #[must_use]
+    pub fn is_of_type(&self, media_type: &str) -> bool {
+        self.content_type.split(';').next().is_some_and(|given| given.trim().eq_ignore_ascii_case(media_type))
+    }
+}
+
+/// Whether a text is a URL that can be called: of http or https, with a host.
+#[must_use]
+pub fn is_http_url(text: &str) -> bool {
+    Url::parse(text).is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
 }
 
 /// Cloning shares the connections.
@@ -109,16 +126,23 @@ impl Outgoing {
     /// # Errors
     /// When there is no answer, or a larger one.
     pub async fn get(&self, url: &str, headers: &[(&'static str, String)]) -> Result<Reply, OutgoingError> {
-        let mut response = self.request(Method::GET, url, headers)?.send().await.map_err(|error| classify(&error))?;
-        let status = response.status().as_u16();
-        let mut body = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(|error| classify(&error))? {
-            if body.len() + chunk.len() > REPLY_MAX {
-                return Err(OutgoingError::TooLarge);
-            }
-            body.extend_from_slice(&chunk);
-        }
-        Ok(Reply { status, body })
+        let response = self.request(Method::GET, url, headers)?.send().await.map_err(|error| classify(&error))?;
+        read(response, REPLY_MAX).await
+    }
+
+    /// A POST, with an answer of at most so many bytes.
+    ///
+    /// # Errors
+    /// When there is no answer, or a larger one.
+    pub async fn post_for_reply(
+        &self,
+        url: &str,
+        headers: &[(&'static str, String)],
+        body: Vec<u8>,
+        reply_max: usize,
+    ) -> Result<Reply, OutgoingError> {
+        let response = self.request(Method::POST, url, headers)?.body(body).send().await.map_err(|error| classify(&error))?;
+        read(response, reply_max).await
     }
 
     fn request(&self, method: Method, url: &str, headers: &[(&'static str, String)]) -> Result<RequestBuilder, OutgoingError> {
@@ -138,6 +162,19 @@ impl Outgoing {
         let request = self.client.request(method, url);
         Ok(headers.iter().fold(request, |request, (name, value)| request.header(*name, value)))
     }
+}
+
+async fn read(mut response: Response, max: usize) -> Result<Reply, OutgoingError> {
+    let status = response.status().as_u16();
+    let content_type = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(|error| classify(&error))? {
+        if body.len() + chunk.len() > max {
+            return Err(OutgoingError::TooLarge);
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(Reply { status, content_type, body })
 }
 
 fn classify(error: &reqwest::Error) -> OutgoingError {
