@@ -24,6 +24,8 @@ mod expiry;
 mod generators;
 mod health;
 mod idempotency;
+mod ledger_history;
+mod ledger_points;
 mod license_keys;
 mod license_meta;
 mod license_service;

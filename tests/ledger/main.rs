@@ -22,6 +22,7 @@ macro_rules! both_backends {
 }
 
 mod deliveries;
+mod history;
 #[path = "../support/poll.rs"]
 mod poll;
 #[path = "../support/receiver.rs"]

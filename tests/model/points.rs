@@ -92,7 +92,8 @@ async fn check_state(ledger: &Ledger, key: &str, point: Point, model: &Model) {
         Err(error) => Err(error),
     };
     match (live, deleted.as_slice(), found) {
-        (Some(expected), _, Ok(Some(state))) | (None, [expected], Ok(Some(state))) => compare(&state, expected, point),
+        (Some(expected), _, Ok(Some(state))) => compare(&state, expected, point),
+        (None, [expected], Ok(Some(state))) => compare(&state, expected, point),
         (None, [], Ok(None) | Err(HistoryError::Unknown)) => {}
         (None, [_, _, ..], Err(HistoryError::Ambiguous(numbers))) => {
             let expected: Vec<i64> = deleted.iter().map(|license| license.number).collect();

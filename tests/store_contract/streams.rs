@@ -91,7 +91,7 @@ async fn a_license_is_found_by_a_key_that_it_had(place: &Place) {
     assert_eq!(store.licenses_before_replacement("K-é\"1", 10).await.unwrap(), [stream(2)]);
     assert_eq!(store.licenses_before_replacement("K-2", 10).await.unwrap(), [stream(1), stream(2)]);
     assert_eq!(store.licenses_before_replacement("K-2", 1).await.unwrap(), [stream(1)]);
-    assert_eq!(store.licenses_before_replacement("K-new", 10).await.unwrap(), []);
+    assert!(store.licenses_before_replacement("K-new", 10).await.unwrap().is_empty());
 }
 
 /// However many events of others there are: nothing but the stream's own are looked at.

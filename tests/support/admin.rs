@@ -83,6 +83,11 @@ impl Client {
         answer
     }
 
+    /// A GET of `/ledger/v1/PATH`: it answers as the administration does.
+    pub async fn ledger_get(&self, path: &str) -> AdminAnswer {
+        self.admin_answer(self.request(Method::GET, &format!("/ledger/v1/{path}"))).await
+    }
+
     pub async fn admin_get(&self, path: &str) -> AdminAnswer {
         self.admin(Method::GET, path, Value::Null).await
     }
@@ -105,11 +110,20 @@ impl Client {
 
     /// All items of a list, page by page.
     pub async fn admin_list(&self, path: &str, limit: usize) -> Vec<Value> {
+        self.all_items(&format!("/admin/v1/{path}"), limit).await
+    }
+
+    /// All events of a history, page by page.
+    pub async fn history(&self, path: &str, limit: usize) -> Vec<Value> {
+        self.all_items(&format!("/ledger/v1/{path}"), limit).await
+    }
+
+    async fn all_items(&self, path: &str, limit: usize) -> Vec<Value> {
         let mut items = Vec::new();
         let mut after = String::new();
         let joint = if path.contains('?') { '&' } else { '?' };
         loop {
-            let page = self.admin_get(&format!("{path}{joint}limit={limit}{after}")).await;
+            let page = self.admin_answer(self.request(Method::GET, &format!("{path}{joint}limit={limit}{after}"))).await;
             let page = page.expect(200);
             let of_page = page["items"].as_array().expect("items");
             assert!(of_page.len() <= limit, "{page}");

@@ -158,3 +158,23 @@ fn explanation(code: Code, found: &VerdictAt) -> String {
     };
     format!("{}: {what}{by}", code.number())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_is_explained_in_a_sentence() {
+        let decided = Decided { position: 8_112, aggregate_type: "license", sequence: 4, event_type: "LicenseBlocked", recorded_at: Timestamp(0) };
+        let found = |verdict, decided| VerdictAt { verdict, decided, license: Some(1), expires_at: Some(Timestamp(1)), is_uncertain: false };
+        let explained = |found: &VerdictAt| explanation(code(found.verdict).unwrap(), found);
+        let blocked = found(Verdict::Refused(LicenseError::Blocked), Some(decided));
+        assert_eq!(explained(&blocked), "204: blocked by event 8112 (LicenseBlocked) on 1970-01-01T00:00:00.000000Z");
+        let expired = found(Verdict::Refused(LicenseError::Expired), Some(decided));
+        assert!(explained(&expired).starts_with("205: expired at 1970-01-01T00:00:00.000001Z, a time that was set by event 8112 "));
+        let unknown = found(Verdict::Refused(LicenseError::Unknown), None);
+        assert_eq!(explained(&unknown), "210: no license has this key; no event says otherwise");
+        assert_eq!(code(Verdict::BlockListed), Some(Code::AccessDenied));
+        assert_eq!(code(Verdict::Refused(LicenseError::KeyTaken)), None);
+    }
+}

@@ -142,14 +142,14 @@ fn place(table: Table) -> Option<&'static str> {
         | Table::Block
         | Table::Settings
         | Table::Telemetry
-        | Table::Release
         | Table::DownloadToken
         | Table::Generator
         | Table::AssignmentJob
         | Table::Delivery => Some(""),
         Table::Activation => Some("activations"),
         Table::LicenseMeta | Table::ProductMeta => Some("meta"),
-        Table::Counters | Table::LicenseCount | Table::ContractCount => None,
+        // A release counts what licenses download.
+        Table::Counters | Table::LicenseCount | Table::ContractCount | Table::Release => None,
     }
 }
 
@@ -226,5 +226,37 @@ fn key_facts(event: &Event) -> &'static [&'static str] {
         | Event::AssignmentJob(_)
         | Event::Delivery(_)
         | Event::StreamMap(_) => &[],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use keyledger_events::{
+        Personal, Recorded,
+        license::{LicenseMetaDeleted, LicenseMetaSet},
+    };
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn recorded(position: i64, event: LicenseEvent) -> Recorded {
+        let id = Uuid::from_u128(1);
+        Recorded { position, aggregate_id: id, sequence: position, event_id: id, recorded_at: Timestamp(position), event: Event::License(event) }
+    }
+
+    #[test]
+    fn what_changed_is_said_without_the_ledgers_own_columns() {
+        let set = LicenseMetaSet { key: "COLOR".into(), license: 3, meta: 7, personal: Personal::None, product: 1 };
+        let key = RowKey(Table::LicenseMeta, 7);
+        let row = fold(key, None, &recorded(1, LicenseEvent::LicenseMetaCreated(set))).unwrap().unwrap();
+        let Row::LicenseMeta(mut with_value) = row.clone() else { panic!("no meta entry") };
+        with_value.meta.value = Some("red".into());
+        let with_value = Row::from(with_value);
+        assert_eq!(differences(key, None, Some(&row)), [], "nothing but what is left out, and a value that is not open");
+        let change = |before: Value, after: Value| Change { field: "meta/COLOR/value".into(), before, after, is_key: false };
+        assert_eq!(differences(key, None, Some(&with_value)), [change(Value::Null, "red".into())]);
+        let deleted = LicenseMetaDeleted { key: "COLOR".into(), license: 3, meta: 7, personal: Personal::None, product: 1 };
+        let gone = fold(key, Some(with_value.clone()), &recorded(2, LicenseEvent::LicenseMetaDeleted(deleted))).unwrap();
+        assert_eq!(differences(key, Some(&with_value), gone.as_ref()), [change("red".into(), Value::Null)]);
     }
 }

@@ -39,8 +39,10 @@ impl Ledger {
     pub async fn point(&self, as_of: AsOf) -> Result<Point, HistoryError> {
         let (head, now) = (self.store.head().await?, self.clock.now());
         let last = head.next_position - 1;
+        if last < 0 {
+            return Err(HistoryError::BeforeAll);
+        }
         match as_of {
-            AsOf::Head if last < 0 => Err(HistoryError::BeforeAll),
             AsOf::Head => Ok(Point { position: last, time: now }),
             AsOf::Position(position) if position > last => Err(HistoryError::NotYet(position)),
             AsOf::Position(position) => Ok(Point { position, time: self.recorded_at(position).await? }),
