@@ -18,6 +18,7 @@ use crate::{
     product::{ProductAggregate, ProductEvent},
     release::{ReleaseAggregate, ReleaseEvent},
     settings::{Settings, SettingsEvent},
+    subject::{SubjectAggregate, SubjectEvent},
     telemetry::{Telemetry, TelemetryEvent},
 };
 
@@ -38,6 +39,7 @@ pub enum Event {
     Contract(ContractEvent),
     AssignmentJob(AssignmentJobEvent),
     Delivery(DeliveryEvent),
+    Subject(SubjectEvent),
 }
 
 /// Why a stored event could not be read.
@@ -91,6 +93,7 @@ impl Event {
             Contract::TYPE => Self::Contract(read(event_type, event_version, payload)?),
             AssignmentJob::TYPE => Self::AssignmentJob(read(event_type, event_version, payload)?),
             Delivery::TYPE => Self::Delivery(read(event_type, event_version, payload)?),
+            SubjectAggregate::TYPE => Self::Subject(read(event_type, event_version, payload)?),
             other => return Err(DecodeError::AggregateType(other.to_owned())),
         })
     }
@@ -112,6 +115,7 @@ impl Event {
             Self::Contract(_) => Contract::TYPE,
             Self::AssignmentJob(_) => AssignmentJob::TYPE,
             Self::Delivery(_) => Delivery::TYPE,
+            Self::Subject(_) => SubjectAggregate::TYPE,
         }
     }
 
@@ -132,6 +136,7 @@ impl Event {
             Self::Contract(event) => event.name(),
             Self::AssignmentJob(event) => event.name(),
             Self::Delivery(event) => event.name(),
+            Self::Subject(event) => event.name(),
         }
     }
 
@@ -152,6 +157,7 @@ impl Event {
             Self::Contract(event) => event.version(),
             Self::AssignmentJob(event) => event.version(),
             Self::Delivery(event) => event.version(),
+            Self::Subject(event) => event.version(),
         }
     }
 
@@ -176,6 +182,7 @@ impl Event {
             Self::Contract(event) => json(event),
             Self::AssignmentJob(event) => json(event),
             Self::Delivery(event) => json(event),
+            Self::Subject(event) => json(event),
         }
     }
 
@@ -183,7 +190,7 @@ impl Event {
     #[must_use]
     pub fn personal(&self) -> Option<&Personal> {
         match self {
-            Self::Ledger(_) | Self::KeyPair(_) => None,
+            Self::Ledger(_) | Self::KeyPair(_) | Self::Subject(_) => None,
             Self::ApiKey(event) => Some(event.personal()),
             Self::Block(event) => Some(event.personal()),
             Self::Product(event) => Some(event.personal()),
@@ -202,7 +209,7 @@ impl Event {
     /// As [`Self::personal`], to seal or open it in place.
     pub fn personal_mut(&mut self) -> Option<&mut Personal> {
         match self {
-            Self::Ledger(_) | Self::KeyPair(_) => None,
+            Self::Ledger(_) | Self::KeyPair(_) | Self::Subject(_) => None,
             Self::ApiKey(event) => Some(event.personal_mut()),
             Self::Block(event) => Some(event.personal_mut()),
             Self::Product(event) => Some(event.personal_mut()),

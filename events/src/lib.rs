@@ -21,6 +21,7 @@ pub mod personal;
 pub mod product;
 pub mod release;
 pub mod settings;
+pub mod subject;
 pub mod telemetry;
 mod time;
 pub mod upcast;

@@ -11,6 +11,7 @@ mod product;
 mod release;
 mod serve;
 mod store;
+mod subject;
 
 use std::io::IsTerminal;
 use std::process::ExitCode;
@@ -57,6 +58,9 @@ enum Command {
     /// List web hook deliveries and have them tried again; works beside a running server.
     #[command(subcommand)]
     Delivery(delivery::DeliveryCommand),
+    /// Forget somebody's personal data; works beside a running server.
+    #[command(subcommand)]
+    Subject(subject::SubjectCommand),
     /// Print the secret with which receivers check the signatures of web hooks.
     WebhookSecret(delivery::SecretArgs),
     /// Print the public key that signs: the global one, or a product's.
@@ -65,6 +69,8 @@ enum Command {
     Verify(check::VerifyArgs),
     /// Fold the log into fresh projections and swap them with those in use.
     Rebuild(check::RebuildArgs),
+    /// Clear what was deleted out of the database's files. Nobody can write meanwhile.
+    Vacuum(subject::VacuumArgs),
 }
 
 /// What a command that failed says.
@@ -104,7 +110,9 @@ fn default_level(command: &Command) -> &'static str {
         | Command::WebhookSecret(_)
         | Command::PublicKey(_)
         | Command::Verify(_)
-        | Command::Rebuild(_) => "warn",
+        | Command::Rebuild(_)
+        | Command::Subject(_)
+        | Command::Vacuum(_) => "warn",
     }
 }
 
@@ -122,5 +130,7 @@ async fn dispatch(command: Command) -> Result<(), Failure> {
         Command::PublicKey(args) => check::public_key(args).await,
         Command::Verify(args) => check::verify(args).await,
         Command::Rebuild(args) => check::rebuild(args).await,
+        Command::Subject(command) => subject::run(command).await,
+        Command::Vacuum(args) => subject::vacuum(args).await,
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::Router;
 
 use super::{
-    admin::{self, api_keys, block_list, deliveries, key_pairs, licenses, products, settings},
+    admin::{self, api_keys, block_list, deliveries, key_pairs, licenses, products, settings, subjects},
     assignments,
     body::LARGE_BODY_MAX,
     changelog, contract_api, contracts, docs, download,
@@ -26,6 +26,7 @@ const DELIVERIES: &str = "admin:deliveries";
 const RELEASES: &str = "admin:releases";
 const API_KEYS: &str = "admin:api-keys";
 const BLOCK_LIST: &str = "admin:block-list";
+const SUBJECTS: &str = "admin:subjects";
 
 /// The service. Metrics are counted by the recorder that is installed when this is called.
 pub fn router(app: Arc<App>) -> Router {
@@ -132,6 +133,7 @@ pub fn routes() -> Routes {
         .admin(post("/admin/v1/block-list").needs(BLOCK_LIST), &block_list::ADD, block_list::add)
         .admin(get("/admin/v1/block-list/{block}").needs(BLOCK_LIST), &block_list::SHOW, block_list::show)
         .admin(delete("/admin/v1/block-list/{block}").needs(BLOCK_LIST), &block_list::REMOVE, block_list::remove)
+        .admin(post("/admin/v1/subjects/forget").needs(SUBJECTS), &subjects::FORGET, subjects::forget)
         .plain(get("/health/live"), &health::LIVE, health::live)
         .plain(get("/health/ready"), &health::READY, health::ready)
         .plain(get("/metrics"), &health::METRICS, health::metrics)

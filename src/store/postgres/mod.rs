@@ -14,6 +14,7 @@ mod snapshot;
 mod sql;
 mod tls;
 mod transaction;
+mod vacuum;
 mod value;
 mod write;
 
@@ -148,5 +149,9 @@ impl Store for PostgresStore {
 
     async fn rebuild(&self) -> Result<Box<dyn Rebuild>, StoreError> {
         Ok(Box::new(PostgresRebuild::begin(&self.connector, Arc::clone(&self.sql)).await?))
+    }
+
+    async fn vacuum(&self) -> Result<(), StoreError> {
+        vacuum::vacuum(&self.connector.open(Role::Long).await?).await
     }
 }
