@@ -100,10 +100,7 @@ impl Ledger {
 
     async fn try_to_forget(&self, forget: &Forget) -> Result<Outcome, Stopped> {
         let subject = self.named(&forget.subject).await?;
-        let mut refold = match &subject {
-            Some(subject) => Some(Refold::new(&self.store, &self.vault, subject.id)),
-            None => None,
-        };
+        let mut refold = subject.as_ref().map(|subject| Refold::new(&self.store, &self.vault, subject.id));
         if let Some(refold) = &mut refold {
             for _ in 0..CATCH_UP_ROUNDS {
                 let next_position = self.store.head().await?.next_position;
