@@ -19,6 +19,7 @@ use crate::{
     release::{ReleaseAggregate, ReleaseEvent},
     settings::{Settings, SettingsEvent},
     stream_map::{StreamMap, StreamMapEvent},
+    subject::{SubjectAggregate, SubjectEvent},
     telemetry::{Telemetry, TelemetryEvent},
 };
 
@@ -52,6 +53,7 @@ pub enum Event {
     AssignmentJob(AssignmentJobEvent),
     Delivery(DeliveryEvent),
     StreamMap(StreamMapEvent),
+    Subject(SubjectEvent),
 }
 
 /// Why a stored event could not be read.
@@ -106,6 +108,7 @@ impl Event {
             AssignmentJob::TYPE => Self::AssignmentJob(read(event_type, event_version, payload)?),
             Delivery::TYPE => Self::Delivery(read(event_type, event_version, payload)?),
             StreamMap::TYPE => Self::StreamMap(read(event_type, event_version, payload)?),
+            SubjectAggregate::TYPE => Self::Subject(read(event_type, event_version, payload)?),
             other => return Err(DecodeError::AggregateType(other.to_owned())),
         })
     }
@@ -128,6 +131,7 @@ impl Event {
             Self::AssignmentJob(_) => AssignmentJob::TYPE,
             Self::Delivery(_) => Delivery::TYPE,
             Self::StreamMap(_) => StreamMap::TYPE,
+            Self::Subject(_) => SubjectAggregate::TYPE,
         }
     }
 
@@ -149,6 +153,7 @@ impl Event {
             Self::AssignmentJob(event) => event.name(),
             Self::Delivery(event) => event.name(),
             Self::StreamMap(event) => event.name(),
+            Self::Subject(event) => event.name(),
         }
     }
 
@@ -170,6 +175,7 @@ impl Event {
             Self::AssignmentJob(event) => event.version(),
             Self::Delivery(event) => event.version(),
             Self::StreamMap(event) => event.version(),
+            Self::Subject(event) => event.version(),
         }
     }
 
@@ -195,6 +201,7 @@ impl Event {
             Self::AssignmentJob(event) => json(event),
             Self::Delivery(event) => json(event),
             Self::StreamMap(event) => json(event),
+            Self::Subject(event) => json(event),
         }
     }
 
@@ -202,7 +209,7 @@ impl Event {
     #[must_use]
     pub fn personal(&self) -> Option<&Personal> {
         match self {
-            Self::Ledger(_) | Self::KeyPair(_) | Self::StreamMap(_) => None,
+            Self::Ledger(_) | Self::KeyPair(_) | Self::StreamMap(_) | Self::Subject(_) => None,
             Self::ApiKey(event) => Some(event.personal()),
             Self::Block(event) => Some(event.personal()),
             Self::Product(event) => Some(event.personal()),
@@ -221,7 +228,7 @@ impl Event {
     /// As [`Self::personal`], to seal or open it in place.
     pub fn personal_mut(&mut self) -> Option<&mut Personal> {
         match self {
-            Self::Ledger(_) | Self::KeyPair(_) | Self::StreamMap(_) => None,
+            Self::Ledger(_) | Self::KeyPair(_) | Self::StreamMap(_) | Self::Subject(_) => None,
             Self::ApiKey(event) => Some(event.personal_mut()),
             Self::Block(event) => Some(event.personal_mut()),
             Self::Product(event) => Some(event.personal_mut()),

@@ -22,6 +22,7 @@ pub mod product;
 pub mod release;
 pub mod settings;
 pub mod stream_map;
+pub mod subject;
 pub mod telemetry;
 mod time;
 pub mod upcast;

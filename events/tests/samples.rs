@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use keyledger_events::{
     Event, Personal, Sealed, SubjectKind, Timestamp, api_key::*, assignment_job::*, block::*, contract::*, delivery::*, download_token::*,
-    generator::*, key_pair::*, ledger::*, license::*, product::*, release::*, settings::*, stream_map::*, telemetry::*,
+    generator::*, key_pair::*, ledger::*, license::*, product::*, release::*, settings::*, stream_map::*, subject::*, telemetry::*,
 };
 use uuid::Uuid;
 
@@ -273,6 +273,7 @@ fn all() -> Vec<Event> {
         DeliveryEvent::DeliveryGivenUp(DeliveryGivenUp { attempt: 12, delivery: 9, error: "timed_out".into(), personal: sealed(), status: None }),
         DeliveryEvent::DeliveryRetried(DeliveryRetried { delivery: 9, personal: sealed() }),
     ];
+    let forgotten = SubjectEvent::SubjectForgotten(SubjectForgotten { kind: SubjectKind::Owner, number: 4, subject: Uuid::from_u128(7) });
     let mut events: Vec<Event> = Vec::new();
     events.extend(license.map(Event::License));
     events.extend(product.map(Event::Product));
@@ -286,6 +287,7 @@ fn all() -> Vec<Event> {
     events.extend([Event::Settings(settings), Event::Telemetry(telemetry), Event::StreamMap(stream_map)]);
     events.extend(release.map(Event::Release));
     events.extend(download_token.map(Event::DownloadToken));
+    events.push(Event::Subject(forgotten));
     events
 }
 
@@ -359,6 +361,7 @@ fn every_event_type_is_among_the_samples() {
         "contract/mod.rs",
         "assignment_job/mod.rs",
         "delivery/mod.rs",
+        "subject/mod.rs",
     ];
     let mut declared = BTreeSet::new();
     for source in sources {

@@ -112,6 +112,7 @@ impl CountersRow {
                     used(&mut next.api_key, event.api_key);
                 }
             }
+            Event::Subject(_) => row.access_changes += 1,
             Event::Block(event) => {
                 row.access_changes += 1;
                 if let keyledger_events::block::BlockEvent::BlockAdded(event) = event {

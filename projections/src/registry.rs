@@ -1,7 +1,7 @@
 //! The one list of projections: which rows an event touches, and how each folds it.
 
 use keyledger_events::{
-    Event, Recorded,
+    Event, Recorded, SubjectKind,
     api_key::ApiKeyEvent,
     assignment_job::AssignmentJobEvent,
     block::BlockEvent,
@@ -15,6 +15,7 @@ use keyledger_events::{
     release::ReleaseEvent,
     settings::SettingsEvent,
     stream_map::StreamMapEvent,
+    subject::{SubjectEvent, SubjectForgotten},
     telemetry::TelemetryEvent,
 };
 use uuid::Uuid;
@@ -180,6 +181,29 @@ impl Row {
     }
 }
 
+impl Table {
+    /// Whether its rows hold what events carry sealed. Whoever forgets a data subject folds those rows anew.
+    #[must_use]
+    pub fn holds_personal_data(self) -> bool {
+        match self {
+            Self::License | Self::Activation | Self::LicenseMeta | Self::Telemetry | Self::AssignmentJob | Self::Block => true,
+            Self::Counters
+            | Self::KeyPair
+            | Self::ApiKey
+            | Self::Product
+            | Self::ProductMeta
+            | Self::LicenseCount
+            | Self::Settings
+            | Self::Release
+            | Self::DownloadToken
+            | Self::Generator
+            | Self::Contract
+            | Self::ContractCount
+            | Self::Delivery => false,
+        }
+    }
+}
+
 /// How the versions that a database's rows are of compare with this program's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Versions {
@@ -227,6 +251,10 @@ pub fn touches(event: &Event) -> Vec<RowKey> {
         Event::KeyPair(KeyPairEvent::KeyPairCreated(of)) => vec![Key(Table::KeyPair, of.key_pair), COUNTERS],
         Event::KeyPair(KeyPairEvent::KeyPairRetired(of)) => vec![Key(Table::KeyPair, of.key_pair)],
         Event::Settings(SettingsEvent::SettingsChanged(_)) => vec![SETTINGS],
+        // The rows that hold something of the subject's are folded anew without its key, by whoever forgets it. Servers keep
+        // the block list in memory: the count of its changes tells them.
+        Event::Subject(SubjectEvent::SubjectForgotten(SubjectForgotten { kind: SubjectKind::Block, .. })) => vec![COUNTERS],
+        Event::Subject(SubjectEvent::SubjectForgotten(_)) => Vec::new(),
         Event::Telemetry(TelemetryEvent::TelemetryRecorded(of)) => vec![Key(Table::Telemetry, of.telemetry), COUNTERS],
         Event::ApiKey(ApiKeyEvent::ApiKeyCreated(of)) => vec![Key(Table::ApiKey, of.api_key), COUNTERS],
         Event::ApiKey(ApiKeyEvent::ApiKeyDisabled(of)) => vec![Key(Table::ApiKey, of.api_key), COUNTERS],

@@ -193,6 +193,20 @@ impl Values {
         }
     }
 
+    /// A UUID that may be kept as text.
+    ///
+    /// # Errors
+    /// When the next value is not a UUID in any form.
+    pub fn uuid_or_text(&mut self) -> Result<Uuid, ReadError> {
+        match self.values.as_slice().first() {
+            Some(Value::Text(_)) => {
+                let text = self.text()?;
+                text.parse().or_else(|_| self.unexpected("a UUID", &Value::Text(text)))
+            }
+            _ => self.uuid(),
+        }
+    }
+
     /// As [`Values::named`], where the text may be null.
     ///
     /// # Errors

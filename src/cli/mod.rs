@@ -13,6 +13,7 @@ mod product;
 mod release;
 mod serve;
 mod store;
+mod subject;
 
 use std::io::IsTerminal;
 use std::process::ExitCode;
@@ -59,6 +60,9 @@ enum Command {
     /// List web hook deliveries and have them tried again; works beside a running server.
     #[command(subcommand)]
     Delivery(delivery::DeliveryCommand),
+    /// Forget somebody's personal data; works beside a running server.
+    #[command(subcommand)]
+    Subject(subject::SubjectCommand),
     /// Print the secret with which receivers check the signatures of web hooks.
     WebhookSecret(delivery::SecretArgs),
     /// Print the public key that signs: the global one, or a product's.
@@ -70,6 +74,8 @@ enum Command {
     /// Dispute files, which anyone can check.
     #[command(subcommand)]
     Evidence(evidence::EvidenceCommand),
+    /// Clear what was deleted out of the database's files. Nobody can write meanwhile.
+    Vacuum(subject::VacuumArgs),
 }
 
 /// What a command that failed says.
@@ -110,7 +116,9 @@ fn default_level(command: &Command) -> &'static str {
         | Command::PublicKey(_)
         | Command::Verify(_)
         | Command::Rebuild(_)
-        | Command::Evidence(_) => "warn",
+        | Command::Evidence(_)
+        | Command::Subject(_)
+        | Command::Vacuum(_) => "warn",
     }
 }
 
@@ -129,5 +137,7 @@ async fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Verify(args) => check::verify(args).await,
         Command::Rebuild(args) => check::rebuild(args).await,
         Command::Evidence(command) => evidence::run(command).await,
+        Command::Subject(command) => subject::run(command).await,
+        Command::Vacuum(args) => subject::vacuum(args).await,
     }
 }

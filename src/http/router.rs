@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::Router;
 
 use super::{
-    admin::{self, api_keys, block_list, deliveries, key_pairs, licenses, products, settings},
+    admin::{self, api_keys, block_list, deliveries, key_pairs, licenses, products, settings, subjects},
     assignments,
     body::LARGE_BODY_MAX,
     changelog, contract_api, contracts, docs, download,
@@ -30,6 +30,7 @@ const API_KEYS: &str = "admin:api-keys";
 const BLOCK_LIST: &str = "admin:block-list";
 // The capabilities of those who read the log.
 const LEDGER: &str = "ledger:read";
+const SUBJECTS: &str = "admin:subjects";
 
 /// The service. Metrics are counted by the recorder that is installed when this is called.
 pub fn router(app: Arc<App>) -> Router {
@@ -159,6 +160,7 @@ pub fn routes() -> Routes {
             &ledger::evidence::EXPORT,
             ledger::evidence::export,
         )
+        .admin(post("/admin/v1/subjects/forget").needs(SUBJECTS), &subjects::FORGET, subjects::forget)
         .plain(get("/health/live"), &health::LIVE, health::live)
         .plain(get("/health/ready"), &health::READY, health::ready)
         .plain(get("/health/integrity"), &health::INTEGRITY, health::integrity)

@@ -12,7 +12,7 @@ use metrics::{Counter, Histogram};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{
-    command::{CommandResult, ExecuteError, Outcome, Request},
+    command::{CommandResult, ExecuteError, Idempotency, Outcome, Request},
     decide::execute,
     needs::{disturbs, further_needs, needs},
     workspace::Workspace,
@@ -201,7 +201,7 @@ impl Executor {
         let position = write.head.next_position;
         match transaction.commit(write).await {
             Ok(()) => {}
-            Err(StoreError::CommitUnknown(error)) => self.ask_after(first_event, error).await?,
+            Err(StoreError::CommitUnknown(error)) => ask_after(self.store.as_ref(), first_event, error).await?,
             Err(error) => return Err(unavailable(error)),
         }
         self.meters.commits.increment(1);
@@ -209,37 +209,37 @@ impl Executor {
         self.shared.head_position.store(position, Ordering::Relaxed);
         Ok(results)
     }
+}
 
-    /// The connection broke while COMMIT was on its way. Under the head lock, which the broken transaction can't hold
-    /// any more, the log says whether it was done: the first event is there, or it is not.
-    async fn ask_after(&self, first_event: Option<(i64, uuid::Uuid)>, cause: String) -> Result<(), ExecuteError> {
-        tracing::warn!(cause, "the connection broke at COMMIT; asking the log whether it was done");
-        let Some((position, event_id)) = first_event else {
-            // Without events there was an idempotency record at most; a repetition comes to the same.
-            return Err(ExecuteError::Unavailable(cause));
-        };
-        let asked = Instant::now();
-        loop {
-            match self.is_recorded(position, event_id).await {
-                Ok(true) => return Ok(()),
-                Ok(false) => return Err(ExecuteError::Unavailable(format!("nothing was done: {cause}"))),
-                Err(error) if asked.elapsed() < FATE_ASKED_FOR => {
-                    tracing::warn!(%error, "the database does not answer yet");
-                    tokio::time::sleep(FATE_ASKED_EVERY).await;
-                }
-                Err(error) => return Err(ExecuteError::Unknown(error.to_string())),
+/// The connection broke while COMMIT was on its way. Under the head lock, which the broken transaction can't hold any more, the
+/// log says whether it was done: the first event is there, or it is not.
+pub(super) async fn ask_after(store: &dyn Store, first_event: Option<(i64, uuid::Uuid)>, cause: String) -> Result<(), ExecuteError> {
+    tracing::warn!(cause, "the connection broke at COMMIT; asking the log whether it was done");
+    let Some((position, event_id)) = first_event else {
+        // Without events there was an idempotency record at most; a repetition comes to the same.
+        return Err(ExecuteError::Unavailable(cause));
+    };
+    let asked = Instant::now();
+    loop {
+        match is_recorded(store, position, event_id).await {
+            Ok(true) => return Ok(()),
+            Ok(false) => return Err(ExecuteError::Unavailable(format!("nothing was done: {cause}"))),
+            Err(error) if asked.elapsed() < FATE_ASKED_FOR => {
+                tracing::warn!(%error, "the database does not answer yet");
+                tokio::time::sleep(FATE_ASKED_EVERY).await;
             }
+            Err(error) => return Err(ExecuteError::Unknown(error.to_string())),
         }
     }
+}
 
-    async fn is_recorded(&self, position: i64, event_id: uuid::Uuid) -> Result<bool, StoreError> {
-        let (_lock, head, _) = self.store.begin(&Lookups::default()).await?;
-        if head.next_position <= position {
-            return Ok(false);
-        }
-        let events = self.store.events(position, 1).await?;
-        Ok(events.first().is_some_and(|event| event.position == position && event.event_id == event_id))
+async fn is_recorded(store: &dyn Store, position: i64, event_id: uuid::Uuid) -> Result<bool, StoreError> {
+    let (_lock, head, _) = store.begin(&Lookups::default()).await?;
+    if head.next_position <= position {
+        return Ok(false);
     }
+    let events = store.events(position, 1).await?;
+    Ok(events.first().is_some_and(|event| event.position == position && event.event_id == event_id))
 }
 
 /// Looks up what follows from the rows found: it is loaded when those are known.
@@ -280,7 +280,7 @@ fn fill(queue: &mpsc::Receiver<Job>, expected: usize) {
     }
 }
 
-fn unavailable(error: StoreError) -> ExecuteError {
+pub(super) fn unavailable(error: StoreError) -> ExecuteError {
     match error {
         StoreError::Unavailable(error) | StoreError::Unsuitable(error) => ExecuteError::Unavailable(error),
         StoreError::CommitUnknown(error) => ExecuteError::Unknown(error),
@@ -322,13 +322,8 @@ fn dedup(lookups: &mut Lookups) {
 }
 
 fn execute_one(workspace: &mut Workspace<'_>, request: &Request, decided_at: Timestamp) -> Result<Outcome, ExecuteError> {
-    if let Some(idempotency) = &request.idempotency
-        && let Some(recorded) = workspace.request(&idempotency.id)
-    {
-        if recorded.parameters != idempotency.parameters {
-            return Err(ExecuteError::IdempotencyMismatch);
-        }
-        return serde_json::from_str(&recorded.outcome).map_err(super::workspace::internal);
+    if let Some(recorded) = request.idempotency.as_ref().and_then(|idempotency| recall(workspace, idempotency)) {
+        return recorded;
     }
     let request_hash = request.idempotency.as_ref().map(|idempotency| idempotency.id.as_slice());
     let mut staged = workspace.stage(&request.origin, request_hash, decided_at)?;
@@ -340,10 +335,25 @@ fn execute_one(workspace: &mut Workspace<'_>, request: &Request, decided_at: Tim
     staged.finish();
     debug_assert!(outcome.events > 0 || !matches!(outcome.result, CommandResult::Activated), "an activation has an event");
     if let Some(idempotency) = &request.idempotency {
-        let kept = i64::try_from(REQUEST_KEPT.as_micros()).unwrap_or(i64::MAX);
-        let expires_at = Timestamp(workspace.now().0.saturating_add(kept));
-        let outcome = serde_json::to_string(&outcome).map_err(super::workspace::internal)?;
-        workspace.record_request(StoredRequest { id: idempotency.id.clone(), parameters: idempotency.parameters.clone(), outcome, expires_at });
+        remember(workspace, idempotency, &outcome)?;
     }
     Ok(outcome)
+}
+
+/// What the request of an idempotency key came to, where it was asked before.
+pub(super) fn recall(workspace: &Workspace<'_>, idempotency: &Idempotency) -> Option<Result<Outcome, ExecuteError>> {
+    let recorded = workspace.request(&idempotency.id)?;
+    if recorded.parameters != idempotency.parameters {
+        return Some(Err(ExecuteError::IdempotencyMismatch));
+    }
+    Some(serde_json::from_str(&recorded.outcome).map_err(super::workspace::internal))
+}
+
+/// Records what it came to now.
+pub(super) fn remember(workspace: &mut Workspace<'_>, idempotency: &Idempotency, outcome: &Outcome) -> Result<(), ExecuteError> {
+    let kept = i64::try_from(REQUEST_KEPT.as_micros()).unwrap_or(i64::MAX);
+    let expires_at = Timestamp(workspace.now().0.saturating_add(kept));
+    let outcome = serde_json::to_string(outcome).map_err(super::workspace::internal)?;
+    workspace.record_request(StoredRequest { id: idempotency.id.clone(), parameters: idempotency.parameters.clone(), outcome, expires_at });
+    Ok(())
 }

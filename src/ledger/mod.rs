@@ -5,6 +5,7 @@ mod catalog;
 mod command;
 mod decide;
 mod executor;
+mod forget;
 pub mod history;
 mod listing;
 mod needs;
@@ -34,6 +35,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 pub use catalog::ProductName;
 pub use command::*;
 pub use executor::{QUEUE_COMMANDS_MAX, QUEUE_WEIGHT_MAX};
+pub use forget::{FORGOTTEN_ROWS_MAX, Forget, SubjectName};
 pub use open::{OpenError, Options, open_vault};
 pub use outcome::*;
 pub use reads::{Backlog, ContractView, LicenseFilter, LicenseUse, LicenseView};
@@ -58,6 +60,8 @@ pub struct Ledger {
     /// True once the executor has stopped.
     executor: watch::Receiver<bool>,
     closing: Arc<watch::Sender<bool>>,
+    /// Who forgets a data subject has it: one at a time.
+    forgetting: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl Ledger {

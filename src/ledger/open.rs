@@ -131,6 +131,7 @@ impl Ledger {
             recent_refusals: moka::sync::Cache::builder().max_capacity(REFUSALS_REMEMBERED_MAX).time_to_live(Duration::from_secs(60)).build(),
             executor,
             closing: Arc::new(closing),
+            forgetting: Arc::default(),
         };
         if head.next_position == 0 {
             ledger.found().await?;

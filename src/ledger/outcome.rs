@@ -3,9 +3,9 @@
 use std::fmt;
 
 use keyledger_events::{
-    Timestamp, api_key::ApiKeyError, assignment_job::AssignmentResult, block::BlockError, contract::ContractError, delivery::DeliveryError,
-    download_token::DownloadTokenError, generator::GeneratorError, key_pair::KeyPairError, license::LicenseError, product::ProductError,
-    release::ReleaseError,
+    SubjectKind, Timestamp, api_key::ApiKeyError, assignment_job::AssignmentResult, block::BlockError, contract::ContractError,
+    delivery::DeliveryError, download_token::DownloadTokenError, generator::GeneratorError, key_pair::KeyPairError, license::LicenseError,
+    product::ProductError, release::ReleaseError, subject::SubjectError,
 };
 use serde::{Deserialize, Serialize};
 
@@ -189,6 +189,15 @@ pub enum CommandResult {
     },
     DeliveryDone,
     DeliveryRefused(DeliveryError),
+    SubjectForgotten {
+        kind: SubjectKind,
+        number: i64,
+        /// How many sealed objects can't be opened any more.
+        sealed: i64,
+        /// How many rows lost something.
+        rows: i64,
+    },
+    SubjectRefused(SubjectError),
 }
 
 /// What an assignment's answer says of one license. Owner and meta entries are not here: an outcome holds nothing personal.

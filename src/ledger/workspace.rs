@@ -2,6 +2,7 @@
 //! of those before it. A command works on a [`Staged`] copy, so one that is refused or fails leaves no trace.
 
 mod finds;
+mod forgetting;
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -11,6 +12,7 @@ use keyledger_events::{
     block::BlockKind,
     envelope::{LEAF_BYTES_MAX, canonical_json},
     license::Status,
+    subject::SubjectEvent,
 };
 use keyledger_projections::{CountersRow, LicenseRow, ProductRow, ReleaseRow, Row, RowKey, Table, fold, registry::COUNTERS, touches};
 use uuid::Uuid;
@@ -64,6 +66,7 @@ pub(super) struct Workspace<'v> {
     requests: HashMap<Vec<u8>, StoredRequest>,
     events: Vec<StoredEvent>,
     new_subjects: Vec<StoredSubject>,
+    forgotten: Vec<Uuid>,
     new_requests: Vec<StoredRequest>,
     api_key_secrets: Vec<ApiKeySecret>,
     key_pair_secrets: Vec<KeyPairSecret>,
@@ -99,6 +102,7 @@ impl<'v> Workspace<'v> {
             requests: HashMap::new(),
             events: Vec::new(),
             new_subjects: Vec::new(),
+            forgotten: Vec::new(),
             new_requests: Vec::new(),
             api_key_secrets: Vec::new(),
             key_pair_secrets: Vec::new(),
@@ -315,6 +319,7 @@ impl<'v> Workspace<'v> {
             updates,
             deletes,
             subjects: self.new_subjects,
+            forgotten: self.forgotten,
             requests: self.new_requests,
             api_key_secrets: self.api_key_secrets,
             key_pair_secrets: self.key_pair_secrets,
@@ -409,6 +414,7 @@ impl Staged<'_, '_> {
         }
         let (aggregate_id, last_sequence) = match (&event, keys.first().and_then(|key| self.rows.get(key))) {
             (Event::Ledger(_), _) => (self.workspace.head.ledger_id, 0),
+            (Event::Subject(SubjectEvent::SubjectForgotten(event)), _) => (event.subject, 0),
             (_, Some(Some(row))) => row.stream().ok_or_else(|| internal("the first row an event touches is not its stream's"))?,
             (_, _) => (new_id(), 0),
         };
@@ -500,6 +506,7 @@ impl Staged<'_, '_> {
             | Event::Contract(_)
             | Event::Delivery(_)
             | Event::StreamMap(_) => actor,
+            Event::Subject(_) => actor,
         }
     }
 

@@ -168,6 +168,8 @@ pub struct WriteSet {
     pub updates: Vec<Row>,
     pub deletes: Vec<RowKey>,
     pub subjects: Vec<StoredSubject>,
+    /// Ids of subjects whose keys go, with all that their rows hold.
+    pub forgotten: Vec<Uuid>,
     /// Records of requests to insert; one of the same id that has expired is replaced.
     pub requests: Vec<StoredRequest>,
     pub api_key_secrets: Vec<ApiKeySecret>,
@@ -292,6 +294,9 @@ pub trait Store: Send + Sync {
 
     /// Fresh, empty tables of all projections beside the ones in use.
     async fn rebuild(&self) -> Result<Box<dyn Rebuild>, StoreError>;
+
+    /// Writes the database's files anew where they can hold what was deleted. Nobody can write meanwhile.
+    async fn vacuum(&self) -> Result<(), StoreError>;
 }
 
 /// An open write transaction that holds the head lock. Dropping it rolls back.

@@ -9,4 +9,5 @@ mod demo;
 mod maintenance;
 mod product_commands;
 mod release_commands;
+mod subject_commands;
 mod usage;

@@ -12,6 +12,7 @@ mod admin_generators;
 mod admin_keys;
 mod admin_products;
 mod admin_releases;
+mod admin_subjects;
 mod assigning;
 mod changelog;
 mod check_order;

@@ -22,6 +22,7 @@ macro_rules! both_backends {
 }
 
 mod deliveries;
+mod forgetting;
 mod history;
 #[path = "../support/poll.rs"]
 mod poll;
@@ -201,6 +202,7 @@ async fn set_versions(store: &dyn Store, versions: &str) {
         updates: Vec::new(),
         deletes: Vec::new(),
         subjects: Vec::new(),
+        forgotten: Vec::new(),
         requests: Vec::new(),
         api_key_secrets: Vec::new(),
         key_pair_secrets: Vec::new(),

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use keyledger::store::{ApiKeySecret, KeyPairSecret, Lookups, Store, StoreError, StoredRequest};
+use keyledger::store::{ApiKeySecret, KeyPairSecret, Lookups, Store, StoreError, StoredRequest, StoredSubject};
 use keyledger_events::{SubjectKind, Timestamp, block::BlockKind};
 use keyledger_projections::{Row, RowKey, Table, Value};
 use tokio::time::timeout;
@@ -23,6 +23,7 @@ on_both_backends!(
     the_first_of_a_product_and_of_a_contract_are_found,
     deleted_licenses_free_their_key,
     subjects_are_found,
+    a_forgotten_subject_is_gone_and_its_number_free,
     requests_are_found_replaced_and_expire,
     secrets_are_kept,
     queries_take_and_give_every_type,
@@ -260,6 +261,21 @@ async fn subjects_are_found(place: &Place) {
     found.sort_by_key(|subject| subject.number);
     assert_eq!(found, [all[6].clone(), all[3].clone()]);
     assert_eq!(store.subjects(&[]).await.unwrap(), []);
+}
+
+async fn a_forgotten_subject_is_gone_and_its_number_free(place: &Place) {
+    let store = place.founded().await;
+    let (one, two) = (subject(SubjectKind::Owner, 1), subject(SubjectKind::Owner, 2));
+    commit(store.as_ref(), 1, |write| write.subjects = vec![one.clone(), two.clone()]).await;
+    commit(store.as_ref(), 1, |write| write.forgotten = vec![one.id]).await;
+    assert_eq!(store.subjects(&[one.id, two.id]).await.unwrap(), [two.clone()]);
+    let another = StoredSubject { id: uuid::Uuid::from_u128(77), ..one.clone() };
+    commit(store.as_ref(), 1, |write| write.subjects = vec![another.clone()]).await;
+    assert_eq!(store.subjects(&[one.id, another.id]).await.unwrap(), [another]);
+    // What is left of the first one goes, and nothing else.
+    store.vacuum().await.unwrap();
+    assert_eq!(store.subjects(&[two.id]).await.unwrap(), [two]);
+    assert_eq!(store.head().await.unwrap().next_position, 3);
 }
 
 async fn requests_are_found_replaced_and_expire(place: &Place) {

@@ -128,6 +128,7 @@ pub fn write(head: &Head, events: i64) -> WriteSet {
         updates: Vec::new(),
         deletes: Vec::new(),
         subjects: Vec::new(),
+        forgotten: Vec::new(),
         requests: Vec::new(),
         api_key_secrets: Vec::new(),
         key_pair_secrets: Vec::new(),

@@ -15,6 +15,7 @@ mod problem;
 pub mod products;
 pub mod releases;
 pub mod settings;
+pub mod subjects;
 
 use std::sync::Arc;
 
@@ -31,7 +32,7 @@ use super::{
 };
 use crate::{
     app::App,
-    ledger::{Actor, Command, Idempotency, Origin, Outcome, Request as LedgerRequest},
+    ledger::{Actor, Command, Forget, Idempotency, Origin, Outcome, Request as LedgerRequest, SubjectName},
 };
 
 pub use check::Check;
@@ -160,6 +161,15 @@ impl AdminCall {
     pub async fn execute(&self, command: Command) -> Replied<Outcome> {
         let request = LedgerRequest { command, origin: self.origin.clone(), idempotency: self.idempotency.clone() };
         Ok(self.app.ledger.execute(request).await?)
+    }
+
+    /// Has a data subject forgotten.
+    ///
+    /// # Errors
+    /// Why there is no outcome.
+    pub async fn forget(&self, subject: SubjectName) -> Replied<Outcome> {
+        let forget = Forget { subject, origin: self.origin.clone(), idempotency: self.idempotency.clone() };
+        Ok(self.app.ledger.forget(forget).await?)
     }
 }
 

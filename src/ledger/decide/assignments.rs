@@ -10,7 +10,7 @@ use keyledger_projections::{AssignmentJobRow, LicenseCountRow, LicenseRow, Table
 
 use super::{Executed, deliveries, generators, internal, is_live_product, outcome, resolve_owner};
 use crate::ledger::{
-    command::{AssignedLicense, Assignment, CommandResult, ExecuteError, LICENSES_MAX, Supply},
+    command::{AssignedLicense, Assignment, CommandResult, ExecuteError, LICENSES_MAX, OwnerInput, Supply},
     workspace::Staged,
 };
 
@@ -121,7 +121,10 @@ pub(super) fn queue(staged: &mut Staged<'_, '_>, assignment: &Assignment, identi
 pub(super) fn run(staged: &mut Staged<'_, '_>, number: i64, assignment: &Assignment, supply: Option<&Supply>) -> Executed {
     let row = staged.row::<AssignmentJobRow>(Table::AssignmentJob, number).filter(|row| row.job.result.is_none());
     let Some(job) = row.map(|row| row.job.clone()) else { return outcome(staged, CommandResult::JobNotWaiting, None) };
-    let (result, assigned, available) = match assign(staged, assignment, supply, Some(number))? {
+    // As the job says now: its owner may have been forgotten since the command was made.
+    let owner = OwnerInput { name: job.owner_name.clone(), email: job.owner_email.clone() };
+    let assignment = Assignment { owner, ..assignment.clone() };
+    let (result, assigned, available) = match assign(staged, &assignment, supply, Some(number))? {
         Assigned::All(licenses) => (AssignmentResult::Assigned, licenses.len() as i64, None),
         Assigned::Not(result, available) => (result, 0, available),
     };

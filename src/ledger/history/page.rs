@@ -225,7 +225,8 @@ fn key_facts(event: &Event) -> &'static [&'static str] {
         | Event::Generator(_)
         | Event::AssignmentJob(_)
         | Event::Delivery(_)
-        | Event::StreamMap(_) => &[],
+        | Event::StreamMap(_)
+        | Event::Subject(_) => &[],
     }
 }
 

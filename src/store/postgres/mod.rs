@@ -15,6 +15,7 @@ mod snapshot;
 mod sql;
 mod tls;
 mod transaction;
+mod vacuum;
 mod value;
 mod write;
 
@@ -172,5 +173,9 @@ impl Store for PostgresStore {
 
     async fn rebuild(&self) -> Result<Box<dyn Rebuild>, StoreError> {
         Ok(Box::new(PostgresRebuild::begin(&self.connector, Arc::clone(&self.sql)).await?))
+    }
+
+    async fn vacuum(&self) -> Result<(), StoreError> {
+        vacuum::vacuum(&self.connector.open(Role::Long).await?).await
     }
 }

@@ -25,6 +25,7 @@ pub(super) const INSERT_EVENTS: &str = "INSERT INTO events (position, aggregate_
                                         $10::text[], $11::bytea[]) AS new (a, b, c, d, e, f, g, h, i, j, k)";
 pub(super) const INSERT_SUBJECTS: &str = "INSERT INTO subject (kind, number, id, sealed_key, email_index) \
                                           SELECT * FROM unnest($1::text[], $2::bigint[], $3::uuid[], $4::bytea[], $5::bytea[])";
+pub(super) const DELETE_SUBJECTS: &str = "DELETE FROM subject WHERE id = ANY($1::uuid[])";
 pub(super) const PUT_REQUESTS: &str = "INSERT INTO request (id, parameters, outcome, expires_at) \
                                        SELECT * FROM unnest($1::bytea[], $2::bytea[], $3::text[], $4::timestamptz[]) \
                                        ON CONFLICT (id) DO UPDATE SET parameters = EXCLUDED.parameters, outcome = EXCLUDED.outcome, \

@@ -7,7 +7,9 @@ use keyledger_projections::{Row, RowKey, Table, Value};
 use super::{
     read::{by_table, column},
     session::Call,
-    sql::{EXPIRE_REQUESTS, INSERT_EVENTS, INSERT_KEY_PAIR_SECRETS, INSERT_SUBJECTS, MOVE_HEAD, PUT_API_KEY_SECRETS, PUT_REQUESTS, Sql},
+    sql::{
+        DELETE_SUBJECTS, EXPIRE_REQUESTS, INSERT_EVENTS, INSERT_KEY_PAIR_SECRETS, INSERT_SUBJECTS, MOVE_HEAD, PUT_API_KEY_SECRETS, PUT_REQUESTS, Sql,
+    },
     value::{Cell, Parameter},
 };
 use crate::store::{Head, StoreError, StoredEvent, WriteSet};
@@ -54,6 +56,9 @@ pub(super) fn calls<'a>(sql: &'a Sql, write: &'a WriteSet, rows: &'a WrittenRows
             column(subjects.iter().map(|subject| subject.email_index.as_deref().map_or(Cell::Null, Cell::Bytes))),
         ];
         call(INSERT_SUBJECTS, parameters);
+    }
+    if !write.forgotten.is_empty() {
+        call(DELETE_SUBJECTS, vec![column(write.forgotten.iter().map(|id| Cell::Uuid(*id)))]);
     }
     let requests = &write.requests;
     if !requests.is_empty() {

@@ -43,6 +43,8 @@ use super::{Found, Head, Lookups, Publication, Rebuild, Snapshot, Store, StoreEr
 /// A few readers are enough: each is busy for microseconds.
 const READERS_MIN: usize = 2;
 const READERS_MAX: usize = 8;
+/// A vacuum reads from one end to the other.
+const VACUUM_CACHE_KIB: i64 = 2 * 1024;
 
 /// How much of the database the store keeps in memory. The operating system keeps the rest.
 #[derive(Clone, Copy, Debug)]
@@ -195,5 +197,20 @@ impl Store for SqliteStore {
 
     async fn rebuild(&self) -> Result<Box<dyn Rebuild>, StoreError> {
         Ok(Box::new(SqliteRebuild::begin(&self.path, Arc::clone(&self.writer)).await?))
+    }
+
+    async fn vacuum(&self) -> Result<(), StoreError> {
+        // In line with others of this process, on a connection of its own: what is copied goes to a file, not into memory.
+        let _in_line = lock_writer(&self.writer).await?;
+        let connection = open(&self.path, Role::Writer { cache_kib: VACUUM_CACHE_KIB })?;
+        connection.pragma_update(None, "temp_store", 1).or_store_error()?;
+        connection.execute_batch("VACUUM").or_store_error()?;
+        // The copy is in the log of changes; the old pages are gone when it is moved into the database and cut to nothing.
+        let is_busy: bool = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0)).or_store_error()?;
+        if is_busy {
+            let text = "somebody reads the database for so long (a backup, a verification) that what was deleted can't be cleared away yet";
+            return Err(StoreError::Unavailable(text.to_owned()));
+        }
+        Ok(())
     }
 }

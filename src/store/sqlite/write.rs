@@ -3,6 +3,7 @@
 use keyledger_events::Timestamp;
 use keyledger_projections::{Row, RowKey};
 use rusqlite::{Connection, params, params_from_iter};
+use uuid::Uuid;
 
 use super::{
     connection::OrStoreError,
@@ -22,6 +23,7 @@ pub(super) fn write_set(connection: &Connection, tables: &[TableSql], write: &Wr
     put_rows(connection, tables, &write.updates)?;
     insert_rows(connection, tables, &write.inserts)?;
     insert_subjects(connection, &write.subjects)?;
+    delete_subjects(connection, &write.forgotten)?;
     put_requests(connection, &write.requests)?;
     put_secrets(connection, &write.api_key_secrets, &write.key_pair_secrets)?;
     if let Some(before) = write.requests_expired_before {
@@ -92,6 +94,13 @@ fn insert_subjects(connection: &Connection, subjects: &[StoredSubject]) -> Resul
     for subject in subjects {
         let values = params![subject.kind.as_str(), subject.number, subject.id.as_bytes(), subject.sealed_key, subject.email_index];
         statement.execute(values).or_store_error()?;
+    }
+    Ok(())
+}
+
+fn delete_subjects(connection: &Connection, ids: &[Uuid]) -> Result<(), StoreError> {
+    for id in ids {
+        connection.prepare_cached("DELETE FROM subject WHERE id = ?1").or_store_error()?.execute([id.as_bytes()]).or_store_error()?;
     }
     Ok(())
 }
