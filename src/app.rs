@@ -49,6 +49,8 @@ pub enum AppError {
     Signer(#[from] SignerError),
     #[error(transparent)]
     Evidence(#[from] EvidenceError),
+    #[error("{0}")]
+    HandOut(String),
     #[error("failed to prepare outgoing calls: {0}")]
     Outgoing(#[from] reqwest::Error),
 }
@@ -94,11 +96,12 @@ impl App {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let signer = Signer::new(Arc::clone(ledger.store()), Arc::clone(ledger.vault()), cores).await?;
         let note_signer = Arc::new(NoteSigner::new(ledger.vault(), &config.evidence.origin(ledger.vault().ledger_id()))?);
-        evidence::check_start(ledger.store(), &note_signer, config.evidence.checkpoint_file.as_deref()).await?;
-        let evidence = Evidence::start(ledger.clone(), clock.clone(), note_signer, &config.evidence).await?;
+        evidence::check_start(ledger.store(), &note_signer, config.evidence.hand_out.file.as_deref()).await?;
         let access = Access::new(Arc::clone(ledger.store()), Arc::clone(ledger.vault()));
         let limits = Limits::new(config.rate_limit_ip, config.rate_limit_key);
         let outgoing = Outgoing::new(config.allow_outgoing.clone())?;
+        let destinations = config.evidence.hand_out.destinations(&outgoing).map_err(AppError::HandOut)?;
+        let evidence = Evidence::start(ledger.clone(), clock.clone(), note_signer, &config.evidence, destinations).await?;
         let envato = config.envato.as_ref().map(|config| Envato::new(outgoing.clone(), config));
         Ok(Self {
             ledger,

@@ -7,7 +7,10 @@ use clap::Args;
 use uuid::Uuid;
 
 use super::{Failure, StoreArgs};
-use crate::{evidence::EvidenceConfig, signer::is_origin};
+use crate::{
+    evidence::{EvidenceConfig, handout},
+    signer::is_origin,
+};
 
 /// Seconds between two looks for something to publish. A checkpoint shall be there ten seconds after an event at the latest.
 const INTERVAL_DEFAULT: u64 = 4;
@@ -53,6 +56,12 @@ pub struct EvidenceArgs {
     /// [default: checkpoint in the data folder of an embedded ledger]
     #[arg(long, env = "KEYLEDGER_CHECKPOINT_FILE", value_name = "FILE")]
     checkpoint_file: Option<PathBuf>,
+    /// Witness that cosigns checkpoints (C2SP tlog-witness), with the key that checks it; may be given several times.
+    #[arg(long, env = "KEYLEDGER_WITNESS", value_delimiter = ',', value_name = "URL#VKEY")]
+    witness: Vec<String>,
+    /// Time-stamping authority (RFC 3161), asked at most once a minute; may be given several times.
+    #[arg(long, env = "KEYLEDGER_TIMESTAMP_URL", value_delimiter = ',', value_name = "URL")]
+    timestamp_url: Vec<String>,
     /// Checkpoints, hash tiles and proofs are for everybody; they hold hashes only.
     #[arg(long, env = "KEYLEDGER_PUBLIC_PROOFS")]
     public_proofs: bool,
@@ -73,7 +82,7 @@ impl EvidenceArgs {
             origin: self.origin.origin()?,
             publish_every: Duration::from_secs(self.checkpoint_interval),
             public_proofs: self.public_proofs,
-            checkpoint_file: given.or(embedded),
+            hand_out: handout::Config { file: given.or(embedded), witnesses: self.witness.clone(), timestamp_urls: self.timestamp_url.clone() },
         })
     }
 }

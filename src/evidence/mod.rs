@@ -5,6 +5,7 @@ mod audit;
 mod export;
 mod fold;
 pub mod handout;
+mod outside;
 mod publisher;
 mod shape;
 mod start;

@@ -1,13 +1,17 @@
 //! Publishes checkpoints while the server runs, on a thread of its own: hashing and writing tiles hold up no request.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
 use uuid::Uuid;
 
-use super::{EvidenceError, Published, Publisher, newest_checkpoint};
+use super::{
+    EvidenceError, Published, Publisher,
+    handout::{self, Destination},
+    newest_checkpoint,
+    outside::Outside,
+};
 use crate::{clock::Clock, ledger::Ledger, signer::NoteSigner, store::StoredCheckpoint};
 
 /// A checkpoint is there at most twice this after an event.
@@ -24,8 +28,8 @@ pub struct EvidenceConfig {
     pub publish_every: Duration,
     /// Whether checkpoints, hash tiles and proofs are for everybody.
     pub public_proofs: bool,
-    /// Where the newest checkpoint is written to, too.
-    pub checkpoint_file: Option<PathBuf>,
+    /// Where checkpoints are handed out to.
+    pub hand_out: handout::Config,
 }
 
 impl EvidenceConfig {
@@ -38,7 +42,7 @@ impl EvidenceConfig {
 
 impl Default for EvidenceConfig {
     fn default() -> Self {
-        Self { origin: None, publish_every: PUBLISH_EVERY, public_proofs: false, checkpoint_file: None }
+        Self { origin: None, publish_every: PUBLISH_EVERY, public_proofs: false, hand_out: handout::Config::default() }
     }
 }
 
@@ -55,6 +59,7 @@ pub struct Evidence {
     latest: watch::Receiver<Option<Arc<StoredCheckpoint>>>,
     wanted: mpsc::Sender<Wanted>,
     is_public: bool,
+    outside: Arc<Outside>,
 }
 
 impl Evidence {
@@ -62,20 +67,43 @@ impl Evidence {
     ///
     /// # Errors
     /// When the newest checkpoint can't be read, or there is no thread.
-    pub async fn start(ledger: Ledger, clock: Clock, signer: Arc<NoteSigner>, config: &EvidenceConfig) -> Result<Self, EvidenceError> {
-        let (noted, latest) = watch::channel(newest_checkpoint(ledger.store()).await?.map(Arc::new));
+    pub async fn start(
+        ledger: Ledger,
+        clock: Clock,
+        signer: Arc<NoteSigner>,
+        config: &EvidenceConfig,
+        destinations: Vec<Destination>,
+    ) -> Result<Self, EvidenceError> {
+        let newest = newest_checkpoint(ledger.store()).await?;
+        let outside = Arc::new(Outside::start(Arc::clone(ledger.store()), clock.clone(), destinations));
+        if let Some(newest) = &newest {
+            outside.note(newest);
+        }
+        let (noted, latest) = watch::channel(newest.map(Arc::new));
         let (wanted, asked) = mpsc::channel(WAITING_MAX);
-        let worker = Worker { publisher: Publisher::new(ledger, clock.clone(), Arc::clone(&signer)), clock, every: config.publish_every, noted };
+        let worker = Worker {
+            publisher: Publisher::new(ledger, clock.clone(), Arc::clone(&signer)),
+            clock,
+            every: config.publish_every,
+            noted,
+            outside: Arc::clone(&outside),
+        };
         let no_thread = |error: std::io::Error| EvidenceError::Busy(format!("failed to start publishing: {error}"));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(no_thread)?;
         std::thread::Builder::new().name("evidence".to_owned()).spawn(move || runtime.block_on(worker.run(asked))).map_err(no_thread)?;
-        Ok(Self { signer, latest, wanted, is_public: config.public_proofs })
+        Ok(Self { signer, latest, wanted, is_public: config.public_proofs, outside })
     }
 
     /// The newest checkpoint that this server knows of.
     #[must_use]
     pub fn latest(&self) -> Option<Arc<StoredCheckpoint>> {
         self.latest.borrow().clone()
+    }
+
+    /// Its note, with the lines of witnesses as far as they came back.
+    #[must_use]
+    pub fn latest_note(&self) -> Option<String> {
+        self.latest().map(|newest| self.outside.cosigned(&newest))
     }
 
     #[must_use]
@@ -126,6 +154,7 @@ struct Worker {
     clock: Clock,
     every: Duration,
     noted: watch::Sender<Option<Arc<StoredCheckpoint>>>,
+    outside: Arc<Outside>,
 }
 
 impl Worker {
@@ -175,6 +204,7 @@ impl Worker {
             let is_newer = known.as_ref().is_none_or(|known| known.size < newest.size);
             if is_newer {
                 *known = Some(Arc::clone(&newest));
+                self.outside.note(&newest);
             }
             is_newer
         });

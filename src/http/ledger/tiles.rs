@@ -22,13 +22,13 @@ const FOREVER: HeaderValue = HeaderValue::from_static("private, max-age=31536000
 const BRIEFLY: HeaderValue = HeaderValue::from_static("no-cache");
 
 pub const CHECKPOINT: Doc = Doc::new("The newest checkpoint")
-    .details("A signed note (C2SP tlog-checkpoint, Ed25519). The key that checks it is at /ledger/v1/verifier-key.")
+    .details("A signed note (C2SP tlog-checkpoint, Ed25519), with the lines of witnesses that cosigned it. The key that checks it is at /ledger/v1/verifier-key.")
     .given(&[Given::new(200, "The note.", "text/plain", Shape::Text)])
     .refusals(&[404]);
 
 pub async fn checkpoint(call: AdminCall, (): ()) -> Replied<Raw> {
-    let newest = call.app.evidence.latest().ok_or_else(|| Problem::not_found("checkpoint"))?;
-    Ok(Raw { content_type: TEXT, cache: BRIEFLY, file_name: None, body: newest.note.clone().into_bytes() })
+    let note = call.app.evidence.latest_note().ok_or_else(|| Problem::not_found("checkpoint"))?;
+    Ok(Raw { content_type: TEXT, cache: BRIEFLY, file_name: None, body: note.into_bytes() })
 }
 
 pub const VERIFIER_KEY: Doc = Doc::new("The key that checks checkpoints")
