@@ -1,12 +1,15 @@
 //! The tiles of a tree: read where they are needed, changed in memory, written together.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
-use keyledger_projections::Value;
+use keyledger_projections::{Value, Values};
 
-use super::shape::{Node, TILE_WIDTH, nodes};
+use super::{
+    read_error,
+    shape::{Node, TILE_WIDTH, nodes},
+};
 use crate::{
     ledger::tree::{Edge, Hash, leaf_hash, node_hash},
     store::{Store, StoreError, TileKey},
@@ -14,6 +17,15 @@ use crate::{
 
 /// Bytes of an entry.
 pub const ENTRY_BYTES: usize = 32;
+
+/// Tiles that one query fetches: those of a proof in a tree of sixteen million leaves, two of each level and some.
+const FETCHED_AT_ONCE: usize = 8;
+
+static FETCH: LazyLock<String> = LazyLock::new(|| {
+    let pair = |at: usize| format!("(CAST(${} AS bigint), CAST(${} AS bigint))", 2 + 2 * at, 3 + 2 * at);
+    let pairs = (0..FETCHED_AT_ONCE).map(pair).collect::<Vec<_>>().join(", ");
+    format!("SELECT level, number, entries FROM tile WHERE tree = $1 AND (level, number) IN (VALUES {pairs})")
+});
 
 /// The evidence's trees.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -89,6 +101,32 @@ impl Tiles {
         Ok(&self.tile(key(tree, level, number)).await?.entries)
     }
 
+    /// Reads the tiles that these ranges need and that are not known, in as few queries as may be.
+    async fn fetch(&mut self, tree: Tree, ranges: &[Range<u64>]) -> Result<(), StoreError> {
+        let Some(store) = self.store.clone() else { return Ok(()) };
+        let needed = ranges.iter().flat_map(|range| nodes(range.clone())).map(|node| {
+            let (level, number, _) = node.in_tile();
+            key(tree, level, number)
+        });
+        let missing: BTreeSet<TileKey> = needed.filter(|key| !self.known.contains_key(key)).collect();
+        let missing: Vec<TileKey> = missing.into_iter().collect();
+        for keys in missing.chunks(FETCHED_AT_ONCE) {
+            let mut parameters: Vec<Value> = vec![tree.number().into()];
+            for at in 0..FETCHED_AT_ONCE {
+                // Tiles have no negative numbers: the places that are left find nothing.
+                let (level, number) = keys.get(at).map_or((-1, -1), |key| (key.level, key.number));
+                parameters.extend([level.into(), number.into()]);
+            }
+            for row in store.query(&FETCH, &parameters).await? {
+                let mut row = Values::from(row);
+                let error = read_error("tile");
+                let key = TileKey { tree: tree.number(), level: row.int().map_err(&error)?, number: row.int().map_err(&error)? };
+                self.known.insert(key, Tile { entries: row.bytes().map_err(&error)?, is_changed: false });
+            }
+        }
+        Ok(())
+    }
+
     async fn node(&mut self, tree: Tree, node: Node) -> Result<Hash, StoreError> {
         if let Some(hash) = self.hashes.get(&(tree, node)) {
             return Ok(*hash);
@@ -119,6 +157,7 @@ impl Tiles {
 
     /// The hashes of a proof.
     pub async fn proof(&mut self, tree: Tree, ranges: Vec<Range<u64>>) -> Result<Vec<Hash>, StoreError> {
+        self.fetch(tree, &ranges).await?;
         let mut hashes = Vec::with_capacity(ranges.len());
         for range in ranges {
             hashes.push(self.range(tree, range).await?);
