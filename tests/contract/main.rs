@@ -27,6 +27,7 @@ mod health;
 mod idempotency;
 mod ledger_history;
 mod ledger_points;
+mod ledger_proofs;
 mod license_keys;
 mod license_meta;
 mod license_service;
