@@ -43,3 +43,4 @@ mod requests;
 mod s3;
 mod scenarios;
 mod telemetry;
+mod transparency_log;
