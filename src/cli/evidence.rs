@@ -109,9 +109,7 @@ async fn export(args: ExportArgs) -> Result<(), Failure> {
     // Before the work, and never over another file. It holds a license key.
     let file = std::fs::File::options().write(true).create_new(true).mode(0o600).open(&args.output);
     let mut file = file.map_err(|error| format!("cannot make {shown}: {error}"))?;
-    let ledger = args.store.open().await?;
-    let made = make(&ledger, &args, options).await;
-    ledger.close(CLOSE_PATIENCE).await;
+    let made = make(&args, options).await;
     let written = made.and_then(|bytes| {
         file.write_all(&bytes).and_then(|()| file.sync_all()).map_err(|error| format!("cannot write {shown}: {error}"))?;
         Ok(())
@@ -125,7 +123,14 @@ async fn export(args: ExportArgs) -> Result<(), Failure> {
     Ok(())
 }
 
-async fn make(ledger: &Ledger, args: &ExportArgs, options: ExportOptions) -> Result<Vec<u8>, Failure> {
+async fn make(args: &ExportArgs, options: ExportOptions) -> Result<Vec<u8>, Failure> {
+    let ledger = args.store.open().await?;
+    let made = make_from(&ledger, args, options).await;
+    ledger.close(CLOSE_PATIENCE).await;
+    made
+}
+
+async fn make_from(ledger: &Ledger, args: &ExportArgs, options: ExportOptions) -> Result<Vec<u8>, Failure> {
     let vault = ledger.vault();
     let notes = Arc::new(NoteSigner::new(vault, &args.origin.name(vault.ledger_id())?)?);
     let signer = Signer::new(Arc::clone(ledger.store()), Arc::clone(vault), 1).await?;

@@ -110,7 +110,7 @@ pub async fn inclusion_proof(store: &Arc<dyn Store>, position: i64, size: i64) -
 /// When it is the larger one, the larger is not folded yet, or the store fails.
 pub async fn consistency_proof(store: &Arc<dyn Store>, first: i64, second: i64) -> Result<Vec<Hash>, EvidenceError> {
     let ranges = consistency(fold::number(first), fold::number(second))
-        .filter(|_| first >= 0)
+        .filter(|_| first >= 0 && second >= 0)
         .ok_or_else(|| EvidenceError::OutOfRange(format!("a tree of {first} events is not the beginning of one of {second}")))?;
     folded(store, second).await?;
     Ok(Tiles::new(Arc::clone(store)).proof(Tree::Log, ranges).await?)

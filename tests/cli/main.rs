@@ -6,6 +6,7 @@ mod support;
 mod access_commands;
 mod bootstrap;
 mod demo;
+mod evidence_commands;
 mod maintenance;
 mod product_commands;
 mod release_commands;

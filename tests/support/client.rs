@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use reqwest::header::HeaderMap;
 use reqwest::{Method, RequestBuilder};
 
 use super::answer::Answer;
@@ -134,6 +135,13 @@ impl Client {
     /// The request as the contract makes it: a GET with a query string or a form POST.
     pub async fn call(&self, route: &str, fields: Fields) -> Answer {
         if is_get(route) { self.get(route, fields).await } else { self.form(route, fields).await }
+    }
+
+    /// A GET of something that is neither signed nor JSON, with this caller's key: HTTP status, headers and the body's bytes.
+    pub async fn bytes(&self, path: &str) -> (u16, HeaderMap, Vec<u8>) {
+        let response = self.request(Method::GET, path).send().await.expect("the server answers");
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        (status, headers, response.bytes().await.expect("a whole answer").to_vec())
     }
 
     /// A GET of something that is not signed (`/health/…`, `/metrics`): HTTP status and body.

@@ -173,7 +173,8 @@ impl Log {
     pub fn input(&self) -> CaseInput {
         let belongs = |leaf: &Value| match leaf["aggregate_type"].as_str().unwrap() {
             "license" => leaf["aggregate_id"] == uuid(&stream(b'L', 1)),
-            "ledger" => leaf["event_type"] == "LedgerCreated" || leaf["position"].as_u64().unwrap() >= self.maps_before,
+            "ledger" => true,
+            "stream_map" => leaf["position"].as_u64().unwrap() >= self.maps_before,
             "key_pair" | "product" => true,
             "api_key" => leaf["aggregate_id"] == uuid(&stream(b'A', 1)),
             _ => false,
