@@ -122,6 +122,12 @@ impl AdminCall {
         Ok((Self { app, api_key, origin, path, idempotency }, input))
     }
 
+    /// Whether it came without an API key, to what the configuration opens to everybody.
+    #[must_use]
+    pub fn is_nobody(&self) -> bool {
+        self.api_key == NOBODY
+    }
+
     /// A number that the path names; what is no number names nothing.
     ///
     /// # Errors
