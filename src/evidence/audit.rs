@@ -1,18 +1,18 @@
 //! Holds a replayed log against its evidence: every tile, every recorded stream map, every checkpoint.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use keyledger_events::{Event, Recorded, stream_map::StreamMapEvent};
+use keyledger_events::{Event, Personal, Recorded, stream_map::StreamMapEvent, subject::SubjectEvent};
+use uuid::Uuid;
 
 use super::{
     StreamEnd, checkpoints,
+    compare::LogTiles,
     fold::{NO_STREAM, number},
-    newest_checkpoint,
-    shape::TILE_WIDTH,
-    size,
-    tiles::{ENTRY_BYTES, Tiles, Tree},
+    newest_checkpoint, secrets, size,
+    tiles::{Tiles, Tree},
 };
 use crate::{
     ledger::{
@@ -32,12 +32,13 @@ struct Audit {
     signer: NoteSigner,
     /// Events that the tiles are of.
     folded: i64,
-    /// The tile that the next hash is in.
-    tile: Vec<u8>,
+    tiles: LogTiles,
     /// What the log says the stream map is, and the ends that are not in it yet: a record tells of fewer events than come before it.
     map: Tiles,
     licenses: i64,
     ends: VecDeque<(i64, StreamEnd)>,
+    /// Subjects whose data did not open, each with the first event that it was in, until an event says that they were forgotten.
+    closed: HashMap<Uuid, i64>,
     /// Those to come.
     checkpoints: VecDeque<StoredCheckpoint>,
     last_read: i64,
@@ -63,15 +64,16 @@ impl Audit {
         let newest = newest_checkpoint(&store).await?.map_or(0, |newest| newest.size);
         held.sort_by_key(|checkpoint| checkpoint.size);
         Ok(Self {
+            tiles: LogTiles::new(Arc::clone(&store)),
             store,
             signer,
             folded,
-            tile: Vec::new(),
             map: Tiles::in_memory(),
             licenses: 0,
             ends: VecDeque::new(),
+            closed: HashMap::new(),
             checkpoints: VecDeque::new(),
-            last_read: -1,
+            last_read: i64::MIN,
             newest,
             held: held.into(),
             checked: 0,
@@ -81,9 +83,15 @@ impl Audit {
     async fn event(&mut self, recorded: &Recorded, hash: &Hash, edge: &Edge) -> Result<(), ReplayError> {
         let position = recorded.position;
         if position < self.folded {
-            self.compare_tile(position, hash).await?;
+            self.tiles.push(position, hash).await?;
+        }
+        if let Some(Personal::Sealed(sealed)) = recorded.event.personal() {
+            self.closed.entry(sealed.subject).or_insert(position);
         }
         match &recorded.event {
+            Event::Subject(SubjectEvent::SubjectForgotten(forgotten)) => {
+                self.closed.remove(&forgotten.subject);
+            }
             Event::License(event) => {
                 let end = StreamEnd { stream: recorded.aggregate_id, sequence: recorded.sequence, position };
                 self.ends.push_back((event.license(), end));
@@ -98,18 +106,6 @@ impl Audit {
             _ => {}
         }
         self.compare_checkpoint(edge).await
-    }
-
-    async fn compare_tile(&mut self, position: i64, hash: &Hash) -> Result<(), ReplayError> {
-        let (tile, within) = (number(position) / TILE_WIDTH, usize::try_from(number(position) % TILE_WIDTH).unwrap_or_default());
-        if within == 0 {
-            // Not kept: each is looked at once.
-            self.tile = Tiles::new(Arc::clone(&self.store)).entries(Tree::Log, 0, tile).await?.to_vec();
-        }
-        if self.tile.get(within * ENTRY_BYTES..(within + 1) * ENTRY_BYTES) == Some(hash.as_slice()) {
-            return Ok(());
-        }
-        Err(difference(format!("event {position} is not the one whose hash went into the tree: it and its hash were changed, or the tile was")))
     }
 
     /// Takes the ends of the first `size` events into the map.
@@ -143,8 +139,7 @@ impl Audit {
         if number(size) < edge.size() || edge.root() != checkpoint.root {
             return Err(difference(format!("the first {size} events are not those that the checkpoint of {size} events was signed over")));
         }
-        let noted = self.signer.read(&checkpoint.note);
-        if noted.is_none_or(|noted| noted.size != size || noted.root != checkpoint.root) {
+        if !self.signer.is_own_note(&checkpoint.note, &NotedCheckpoint { size, root: checkpoint.root }) {
             return Err(difference(format!("the checkpoint of {size} events is not signed by this ledger")));
         }
         self.checkpoints.pop_front();
@@ -171,15 +166,20 @@ impl Auditor for Audit {
         if let Some(ahead) = ahead.or(self.held.front().map(|held| held.size)) {
             return Err(difference(format!("there is a checkpoint of {ahead} events, the head is at {events}: events were cut off")));
         }
+        if let Some(position) = self.closed.values().min() {
+            let text = "has no key any more, and no event says that its subject was forgotten";
+            return Err(difference(format!("the personal data of event {position} {text}")));
+        }
         self.map_to(self.folded).await?;
+        let compared = self.tiles.finish(&self.map).await;
         let stored = size(&self.store).await?;
         if stored.events != self.folded {
             // A server went on meanwhile: what it wrote since is the next verification's.
             return Ok(());
         }
-        let root = Tiles::new(Arc::clone(&self.store)).root(Tree::StreamMap, number(stored.licenses)).await?;
-        if stored.licenses != self.licenses || root != self.map.root(Tree::StreamMap, number(self.licenses)).await? {
-            return Err(difference(format!("the stream map's tiles are not those of the first {} events", stored.events)));
+        compared?;
+        if stored.licenses != self.licenses {
+            return Err(difference(format!("the stream map is of {} licenses, the log has {}", stored.licenses, self.licenses)));
         }
         Ok(())
     }
@@ -198,5 +198,6 @@ pub async fn verify(
     let signer = NoteSigner::new(vault, "").map_err(|error| ReplayError::Interrupted(error.to_string()))?;
     let mut audit = Audit::new(Arc::clone(store), signer, held).await?;
     let verified = replay::verify(store, vault, &mut audit, progress).await?;
+    secrets::check(store, vault).await?;
     Ok((verified, audit.checked))
 }

@@ -2,11 +2,13 @@
 //! append path; signed checkpoints; proofs. What must not enter: HTTP.
 
 mod audit;
+mod compare;
 mod export;
 mod fold;
 pub mod handout;
 mod outside;
 mod publisher;
+mod secrets;
 mod shape;
 mod start;
 mod tiles;

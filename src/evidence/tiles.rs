@@ -15,6 +15,9 @@ use crate::{
 /// Bytes of an entry.
 pub const ENTRY_BYTES: usize = 32;
 
+/// Bytes of a full tile.
+pub const FULL_BYTES: usize = TILE_WIDTH as usize * ENTRY_BYTES;
+
 /// The evidence's trees.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Tree {
@@ -42,7 +45,7 @@ impl Tree {
 }
 
 /// The root over hashes side by side, however many.
-fn root_of(hashes: &[Hash]) -> Hash {
+pub fn root_of(hashes: &[Hash]) -> Hash {
     if hashes.len() < 2 {
         return hashes.first().copied().unwrap_or_else(|| Edge::default().root());
     }
@@ -146,6 +149,12 @@ impl Tiles {
         Ok(())
     }
 
+    /// All that is known of a tree, in order.
+    pub fn all(&self, tree: Tree) -> impl Iterator<Item = (TileKey, &[u8])> {
+        let of_tree = self.known.iter().filter(move |(key, tile)| key.tree == tree.number() && !tile.entries.is_empty());
+        of_tree.map(|(key, tile)| (*key, tile.entries.as_slice()))
+    }
+
     /// How many tiles were changed.
     pub fn changed(&self) -> usize {
         self.known.values().filter(|tile| tile.is_changed).count()
@@ -153,13 +162,12 @@ impl Tiles {
 
     /// Carries the changes of a tree up to its top, and gives out all tiles that changed; nothing else is kept.
     pub async fn settle(&mut self, tree: Tree) -> Result<Vec<(TileKey, Vec<u8>)>, StoreError> {
-        const FULL: usize = TILE_WIDTH as usize * ENTRY_BYTES;
         for level in 0.. {
             let first = key(tree, level, 0);
             let of_level = self.known.range(first..TileKey { level: first.level + 1, ..first });
             let changed: Vec<(u64, Option<Hash>)> = of_level
                 .filter(|(_, tile)| tile.is_changed)
-                .map(|(key, tile)| (key.number as u64, (tile.entries.len() == FULL).then(|| root_of(&tree.hashes(level, &tile.entries)))))
+                .map(|(key, tile)| (key.number as u64, (tile.entries.len() == FULL_BYTES).then(|| root_of(&tree.hashes(level, &tile.entries)))))
                 .collect();
             if changed.is_empty() {
                 break;
@@ -180,11 +188,12 @@ impl Tiles {
     }
 }
 
-fn key(tree: Tree, level: u32, number: u64) -> TileKey {
+pub fn key(tree: Tree, level: u32, number: u64) -> TileKey {
     TileKey { tree: tree.number(), level: level.into(), number: i64::try_from(number).unwrap_or(i64::MAX) }
 }
 
-async fn read(store: &Arc<dyn Store>, key: TileKey) -> Result<Vec<u8>, StoreError> {
+/// The entries of a stored tile; none where there is no such tile.
+pub async fn read(store: &Arc<dyn Store>, key: TileKey) -> Result<Vec<u8>, StoreError> {
     let sql = "SELECT entries FROM tile WHERE tree = $1 AND level = $2 AND number = $3";
     let rows = store.query(sql, &[key.tree.into(), key.level.into(), key.number.into()]).await?;
     Ok(match rows.into_iter().next().and_then(|row| row.into_iter().next()) {

@@ -61,10 +61,22 @@ impl NoteSigner {
     /// The note of a checkpoint.
     #[must_use]
     pub fn note(&self, checkpoint: &NotedCheckpoint) -> String {
-        let text = format!("{}\n{}\n{}\n", self.origin, checkpoint.size, BASE64.encode(checkpoint.root));
+        self.note_as(&self.origin, &self.key_hash, checkpoint)
+    }
+
+    fn note_as(&self, origin: &str, key_hash: &[u8; KEY_HASH_LEN], checkpoint: &NotedCheckpoint) -> String {
+        let text = format!("{origin}\n{}\n{}\n", checkpoint.size, BASE64.encode(checkpoint.root));
         let signature = self.key.sign(text.as_bytes());
-        let signature = BASE64.encode([&self.key_hash, signature.as_ref()].concat());
-        format!("{text}\n\u{2014} {} {signature}\n", self.origin)
+        let signature = BASE64.encode([key_hash, signature.as_ref()].concat());
+        format!("{text}\n\u{2014} {origin} {signature}\n")
+    }
+
+    /// Whether a note is the one that this ledger makes of a checkpoint, to the byte and with nothing added, whatever its origin was
+    /// at that time. Ed25519 signs the same text in one way alone.
+    #[must_use]
+    pub fn is_own_note(&self, note: &str, checkpoint: &NotedCheckpoint) -> bool {
+        let origin = note.lines().next().unwrap_or_default();
+        note == self.note_as(origin, &key_hash(origin, self.key.public_key().as_ref()), checkpoint)
     }
 
     /// Reads a note that this ledger signed; `None` where it did not, whatever the note's origin was at that time.
@@ -115,6 +127,9 @@ mod tests {
         assert_eq!(signer.read(&note), Some(checkpoint));
         assert_eq!(other.read(&note), None);
         assert_eq!(signer.read(&note.replace("\n12\n", "\n13\n")), None);
+        let checkpoint = NotedCheckpoint { size: 12, root: [7; 32] };
+        assert!(signer.is_own_note(&note, &checkpoint) && !other.is_own_note(&note, &checkpoint));
+        assert!(!signer.is_own_note(&note.replace("=\n", "=\n\n"), &checkpoint));
         assert_eq!(signer.read("anything\n\nelse"), None);
     }
 

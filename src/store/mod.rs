@@ -314,8 +314,8 @@ pub trait Snapshot: Send {
     async fn head(&mut self) -> Result<Head, StoreError>;
     async fn events(&mut self, from: i64, limit: i64) -> Result<Vec<StoredEvent>, StoreError>;
     async fn subjects(&mut self, ids: &[Uuid]) -> Result<Vec<StoredSubject>, StoreError>;
-    /// Rows of a table in ascending order of their primary key, which is greater than `after`.
-    async fn rows(&mut self, table: Table, after: i64, limit: i64) -> Result<Vec<Row>, StoreError>;
+    /// Rows of a table in ascending order of their primary key, which is `from` or greater.
+    async fn rows(&mut self, table: Table, from: i64, limit: i64) -> Result<Vec<Row>, StoreError>;
 }
 
 /// Fresh projection tables being filled. Dropping it leaves the tables in use as they are.

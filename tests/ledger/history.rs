@@ -10,7 +10,7 @@ use keyledger::{
         Command, CommandResult, Ledger, Options,
         history::{AsOf, HistoryFilter, Page, Question, Verdict},
     },
-    store::{Found, Head, Lookups, Rebuild, Snapshot, Store, StoreError, StoredEvent, StoredSubject, Transaction},
+    store::{Found, Head, Lookups, Publication, Rebuild, Snapshot, Store, StoreError, StoredEvent, StoredHandOut, StoredSubject, Transaction},
     vault::MasterKey,
 };
 use keyledger_events::{product::ProductFields, values::Identifier};
@@ -95,6 +95,18 @@ impl Store for Counting {
 
     async fn rebuild(&self) -> Result<Box<dyn Rebuild>, StoreError> {
         self.opened.store.rebuild().await
+    }
+
+    async fn publish(&self, publication: &Publication) -> Result<bool, StoreError> {
+        self.opened.store.publish(publication).await
+    }
+
+    async fn keep_hand_out(&self, hand_out: &StoredHandOut) -> Result<(), StoreError> {
+        self.opened.store.keep_hand_out(hand_out).await
+    }
+
+    async fn vacuum(&self) -> Result<(), StoreError> {
+        self.opened.store.vacuum().await
     }
 }
 

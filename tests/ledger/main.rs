@@ -130,6 +130,7 @@ fn activate(identifier: &str) -> Command {
 
 mod key_pairs;
 mod proofs;
+mod tampering;
 
 both_backends!(
     an_idempotency_key_is_remembered_for_a_day_and_then_deleted,

@@ -12,6 +12,9 @@ pub enum Backend {
 
 pub struct Opened {
     pub store: Arc<dyn Store>,
+    /// The file or the URL.
+    #[allow(dead_code, reason = "not each test binary looks behind the store")]
+    pub place: String,
     _folder: Option<tempfile::TempDir>,
 }
 
@@ -19,8 +22,9 @@ pub async fn open(backend: Backend) -> Opened {
     match backend {
         Backend::Sqlite => {
             let folder = tempfile::tempdir().unwrap();
-            let store = SqliteStore::open(&folder.path().join("ledger.db"), Default::default()).unwrap();
-            Opened { store: Arc::new(store), _folder: Some(folder) }
+            let file = folder.path().join("ledger.db");
+            let store = SqliteStore::open(&file, Default::default()).unwrap();
+            Opened { store: Arc::new(store), place: file.display().to_string(), _folder: Some(folder) }
         }
         Backend::Postgres => {
             let url = std::env::var("KEYLEDGER_TEST_POSTGRES_URL")
@@ -32,8 +36,9 @@ pub async fn open(backend: Backend) -> Opened {
             drop(client);
             connection.await.unwrap().unwrap();
             let (server, _) = url.rsplit_once('/').unwrap();
-            let store = PostgresStore::connect(&format!("{server}/{name}"), Default::default()).await.unwrap();
-            Opened { store: Arc::new(store), _folder: None }
+            let place = format!("{server}/{name}");
+            let store = PostgresStore::connect(&place, Default::default()).await.unwrap();
+            Opened { store: Arc::new(store), place, _folder: None }
         }
     }
 }

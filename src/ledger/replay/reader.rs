@@ -250,6 +250,12 @@ pub(in crate::ledger) fn decode(stored: &StoredEvent, ledger_id: Uuid) -> Result
 fn open(vault: &Vault, subjects: &HashMap<Uuid, Option<SubjectKey>>, mut recorded: Recorded) -> Result<Recorded, ReplayError> {
     let (position, event_id) = (recorded.position, recorded.event_id);
     let Some(personal) = recorded.event.personal_mut() else { return Ok(recorded) };
+    if let Personal::Sealed(sealed) = &*personal
+        && let Some(Some(key)) = subjects.get(&sealed.subject)
+        && key.kind != sealed.of
+    {
+        return Err(ReplayError::Difference(format!("data subject {} is not of the kind that event {position} says", sealed.subject)));
+    }
     let opened = match &*personal {
         Personal::Sealed(sealed) => subjects.get(&sealed.subject).and_then(Option::as_ref).map(|key| vault.unseal(key, event_id, sealed)),
         Personal::None | Personal::Open(_) => None,

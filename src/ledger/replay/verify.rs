@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use keyledger_events::Recorded;
-use keyledger_projections::{Row, Table, registry::versions};
+use keyledger_projections::{
+    Row, Table,
+    registry::{Versions, compare_versions, versions},
+};
 
 use super::{
     Progress, ReplayError,
@@ -14,7 +17,7 @@ use super::{
 use crate::{
     ledger::tree::{Edge, Hash},
     store::{
-        Head, Snapshot, Store,
+        Head, Snapshot, Store, StoreError,
         sqlite::{SqliteOptions, SqliteStore},
     },
     vault::Vault,
@@ -50,6 +53,13 @@ pub trait Auditor: Send {
 pub async fn verify(store: &Arc<dyn Store>, vault: &Arc<Vault>, auditor: &mut dyn Auditor, progress: Progress<'_>) -> Result<Verified, ReplayError> {
     let mut snapshot = store.snapshot().await?;
     let head = snapshot.head().await?;
+    if compare_versions(&head.projections) != Versions::Same {
+        return Err(ReplayError::Difference("the projections are not of this program's version: run `keyledger rebuild` first".to_owned()));
+    }
+    // Where nothing looks that reads the log by position, but what reads a stream does.
+    if let Some(before) = snapshot.events(i64::MIN, 1).await?.first().filter(|first| first.position < 0) {
+        return Err(ReplayError::Difference(format!("event {} is before the first one", before.position)));
+    }
     let folder = tempfile::tempdir().map_err(|error| ReplayError::Interrupted(format!("no room for a scratch file: {error}")))?;
     let scratch = SqliteStore::open(&folder.path().join("verify.db"), SqliteOptions::SMALL)?;
     scratch.initialize(&Head { next_position: 0, tree_edge: Vec::new(), projections: versions(), ..head.clone() }, &[]).await?;
@@ -98,10 +108,10 @@ pub async fn verify(store: &Arc<dyn Store>, vault: &Arc<Vault>, auditor: &mut dy
 /// Both tables are read in the order of their keys, side by side.
 async fn compare(table: Table, stored: &mut dyn Snapshot, fresh: &mut dyn Snapshot) -> Result<i64, ReplayError> {
     let name = table.name();
-    let (mut after, mut count) = (i64::MIN, 0);
+    let (mut from, mut count) = (i64::MIN, 0);
     loop {
-        let left = stored.rows(table, after, PAGE_ROWS).await?;
-        let right = fresh.rows(table, after, PAGE_ROWS).await?;
+        let left = stored.rows(table, from, PAGE_ROWS).await.map_err(|error| unreadable(name, error))?;
+        let right = fresh.rows(table, from, PAGE_ROWS).await?;
         for pair in left.iter().zip(&right) {
             if pair.0 != pair.1 {
                 return Err(ReplayError::Difference(difference(table, pair.0, pair.1)));
@@ -117,9 +127,17 @@ async fn compare(table: Table, stored: &mut dyn Snapshot, fresh: &mut dyn Snapsh
         }
         count += left.len() as i64;
         match left.last() {
-            Some(row) if left.len() as i64 == PAGE_ROWS => after = row.key().1,
+            Some(row) if left.len() as i64 == PAGE_ROWS => from = row.key().1.saturating_add(1),
             _ => return Ok(count),
         }
+    }
+}
+
+/// A row that the store itself can't make sense of is a difference like others.
+fn unreadable(table: &str, error: StoreError) -> ReplayError {
+    match error {
+        StoreError::Refused(why) => ReplayError::Difference(format!("{table} can't be read: {why}")),
+        other => other.into(),
     }
 }
 

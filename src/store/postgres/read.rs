@@ -63,7 +63,8 @@ pub(super) async fn streams(session: &Session, aggregate_type: &str, after: (Uui
 pub(super) async fn licenses_before_replacement(session: &Session, key: &str, limit: i64) -> Result<Vec<Uuid>, StoreError> {
     session.refresh_plans().await.or_store_error()?;
     let rows = session.query(BEFORE_REPLACEMENT, &[Parameter::One(Cell::Text(key)), Parameter::One(Cell::Int(limit))]).await.or_store_error()?;
-    let id = |row: &PostgresRow| Uuid::try_parse(row.try_get(0).or_store_error()?).map_err(|error| StoreError::Refused(error.to_string()));
+    let refused = || StoreError::Refused("an aggregate's id is no UUID as the ledger writes it".to_owned());
+    let id = |row: &PostgresRow| canonical(row.try_get(0).or_store_error()?).ok_or_else(refused);
     rows.iter().map(id).collect()
 }
 
@@ -77,12 +78,17 @@ async fn found_events<const N: usize>(session: &Session, sql: &str, parameters: 
     Ok(events)
 }
 
+/// A UUID in the one form that the ledger writes, since what reads the same as it but is not the same was altered.
+fn canonical(text: &str) -> Option<Uuid> {
+    Uuid::try_parse(text).ok().filter(|id| id.hyphenated().encode_lower(&mut Uuid::encode_buffer()) == text)
+}
+
 fn event(row: &PostgresRow) -> Result<StoredEvent, StoreError> {
     let position: i64 = row.try_get(0).or_store_error()?;
     let damaged = |why: String| StoreError::Refused(format!("event {position} can't be read: {why}"));
     let aggregate_id: &str = row.try_get(2).or_store_error()?;
     let leaf_hash: &[u8] = row.try_get(10).or_store_error()?;
-    let aggregate_id = Uuid::try_parse(aggregate_id).map_err(|error| damaged(error.to_string()))?;
+    let aggregate_id = canonical(aggregate_id).ok_or_else(|| damaged("its aggregate's id is no UUID as the ledger writes it".to_owned()))?;
     let leaf_hash = leaf_hash.try_into().map_err(|_| damaged("its leaf hash is not 32 bytes long".to_owned()))?;
     let read = || {
         Ok(StoredEvent {
@@ -253,8 +259,8 @@ impl<'a> Asked<'a> {
     }
 }
 
-pub(super) async fn page(session: &Session, sql: &Sql, table: Table, after: i64, limit: i64) -> Result<Vec<Row>, StoreError> {
-    let parameters = [Parameter::One(Cell::Int(after)), Parameter::One(Cell::Int(limit))];
+pub(super) async fn page(session: &Session, sql: &Sql, table: Table, from: i64, limit: i64) -> Result<Vec<Row>, StoreError> {
+    let parameters = [Parameter::One(Cell::Int(from)), Parameter::One(Cell::Int(limit))];
     let rows = session.query(&sql.table(table)?.page, &parameters).await.or_store_error()?;
     rows.iter().map(|row| table_row(table, row)).collect()
 }

@@ -46,7 +46,7 @@ impl Snapshot for PostgresSnapshot {
         read::subjects(&self.session, &self.sql, ids).await
     }
 
-    async fn rows(&mut self, table: Table, after: i64, limit: i64) -> Result<Vec<Row>, StoreError> {
-        read::page(&self.session, &self.sql, table, after, limit).await
+    async fn rows(&mut self, table: Table, from: i64, limit: i64) -> Result<Vec<Row>, StoreError> {
+        read::page(&self.session, &self.sql, table, from, limit).await
     }
 }

@@ -48,7 +48,7 @@ pub(super) const SECRET: &str = "SELECT sealed FROM ledger_secret WHERE id = 1";
 pub(super) struct TableSql {
     /// By primary keys.
     pub(super) select: String,
-    /// Those after a primary key, in order, so many at most.
+    /// Those from a primary key on, in order, so many at most.
     pub(super) page: String,
     pub(super) insert: String,
     /// Changes rows that are there.
@@ -79,7 +79,7 @@ impl TableSql {
         let changed = names.iter().skip(1).map(|name| format!("{name} = new.{name}")).collect::<Vec<_>>().join(", ");
         Self {
             select: format!("SELECT {columns} FROM {name} WHERE {key} = ANY($1)"),
-            page: format!("SELECT {columns} FROM {name} WHERE {key} > $1 ORDER BY {key} LIMIT $2"),
+            page: format!("SELECT {columns} FROM {name} WHERE {key} >= $1 ORDER BY {key} LIMIT $2"),
             insert: format!("INSERT INTO {name} ({columns}) SELECT * FROM unnest({arrays})"),
             // Without ON CONFLICT: what is there is known, and looking for it costs as much as changing it.
             update: format!("UPDATE {name} t SET {changed} FROM unnest({arrays}) AS new ({columns}) WHERE t.{key} = new.{key}"),

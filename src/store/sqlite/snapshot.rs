@@ -45,9 +45,9 @@ impl Snapshot for SqliteSnapshot {
         read::subjects(&self.connection, &self.sql, ids)
     }
 
-    async fn rows(&mut self, table: Table, after: i64, limit: i64) -> Result<Vec<Row>, StoreError> {
+    async fn rows(&mut self, table: Table, from: i64, limit: i64) -> Result<Vec<Row>, StoreError> {
         let mut rows = Vec::new();
-        read::rows(&self.connection, table, &self.sql.table(table)?.page, &[&after, &limit], &mut rows)?;
+        read::rows(&self.connection, table, &self.sql.table(table)?.page, &[&from, &limit], &mut rows)?;
         Ok(rows)
     }
 }

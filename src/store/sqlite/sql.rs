@@ -34,7 +34,7 @@ impl TableSql {
         }
         Self {
             select: format!("SELECT {columns} FROM {name} WHERE {key} = ?1"),
-            page: format!("SELECT {columns} FROM {name} WHERE {key} > ?1 ORDER BY {key} LIMIT ?2"),
+            page: format!("SELECT {columns} FROM {name} WHERE {key} >= ?1 ORDER BY {key} LIMIT ?2"),
             update: format!("UPDATE {name} SET {} WHERE {}", changed.join(", "), same.join(" AND ")),
             upsert: format!("INSERT INTO {name} ({columns}) VALUES ({marks}) ON CONFLICT ({key}) DO UPDATE SET {replaced}"),
             delete: format!("DELETE FROM {name} WHERE {key} = ?1"),
