@@ -84,7 +84,8 @@ async fn read(
     sender: mpsc::Sender<Result<Chunk, ReplayError>>,
 ) -> Source {
     let mut opener = Opener::new(vault);
-    let mut log = Log { next: from, to, recorded_at: Timestamp(0) };
+    let mut log = Log { next: from, to };
+    let mut last = Timestamp(0);
     let mut stored = log.chunk(&mut source).await;
     loop {
         // While one chunk is decoded, the next is fetched.
@@ -93,7 +94,7 @@ async fn read(
             Ok(stored) => {
                 let decoding = in_parallel(stored, move |stored| decode(&stored, ledger_id));
                 let (decoded, following) = join(decoding, log.chunk(&mut source)).await;
-                match decoded {
+                match decoded.and_then(|decoded| in_time(decoded, &mut last)) {
                     Ok(decoded) => (opener.open(&mut source, decoded).await, following),
                     Err(error) => (Err(error), following),
                 }
@@ -113,8 +114,6 @@ async fn read(
 struct Log {
     next: i64,
     to: i64,
-    /// When the last event was recorded.
-    recorded_at: Timestamp,
 }
 
 impl Log {
@@ -128,9 +127,9 @@ impl Log {
         let Some(last) = stored.last() else {
             return Err(ReplayError::Difference(format!("event {from} is missing; the head says that there are {to} events")));
         };
-        check_order(&stored, from, self.recorded_at)?;
-        self.next = last.position + 1;
-        self.recorded_at = last.recorded_at;
+        let next = last.position + 1;
+        (from..).zip(&stored).try_for_each(|(expected, event)| check_position(event.position, expected).map_err(|flaw| flaw.at(expected)))?;
+        self.next = next;
         Ok(stored)
     }
 }
@@ -221,13 +220,14 @@ where
     Ok(results)
 }
 
-fn check_order(stored: &[StoredEvent], from: i64, recorded_at: Timestamp) -> Result<(), ReplayError> {
-    let mut last = recorded_at;
-    for (expected, event) in (from..).zip(stored) {
-        check_position(event.position, expected).and_then(|()| check_time(event.recorded_at, last)).map_err(|flaw| flaw.at(expected))?;
-        last = event.recorded_at;
+/// Checks that no event is from before the one before it: after the hashes, so that the event whose time was changed is named, not the
+/// next.
+fn in_time(decoded: Vec<(Recorded, Hash)>, last: &mut Timestamp) -> Result<Vec<(Recorded, Hash)>, ReplayError> {
+    for (recorded, _) in &decoded {
+        check_time(recorded.recorded_at, *last).map_err(|flaw| flaw.at(recorded.position))?;
+        *last = recorded.recorded_at;
     }
-    Ok(())
+    Ok(decoded)
 }
 
 /// Checks an event against the hash it was recorded with, and reads it.
