@@ -28,8 +28,8 @@ const TAIL_EVENTS: i64 = 1_000;
 const CATCH_UP_ROUNDS: u32 = 16;
 /// How often it begins anew because another subject was forgotten meanwhile, through another process.
 const TRIES_MAX: u32 = 8;
-/// Rows that one transaction changes: as many as PostgreSQL manages well within the time that a statement is given.
-pub const FORGOTTEN_ROWS_MAX: usize = 250_000;
+/// Rows that one transaction changes: as many as PostgreSQL was seen to manage within the time that a statement is given.
+pub const FORGOTTEN_ROWS_MAX: usize = 100_000;
 
 /// Who shall be forgotten. No `Debug`: an address must not end in a log.
 #[derive(Clone)]
