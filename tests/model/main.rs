@@ -150,8 +150,8 @@ async fn compare_streams(ledger: &Ledger) {
             | Event::Telemetry(_)
             | Event::Release(_)
             | Event::DownloadToken(_) => {}
-            Event::Generator(_) | Event::Contract(_) | Event::AssignmentJob(_) | Event::Delivery(_) | Event::StreamMap(_) => {}
-            Event::Generator(_) | Event::Contract(_) | Event::AssignmentJob(_) | Event::Delivery(_) | Event::Subject(_) => {}
+            Event::Generator(_) | Event::Contract(_) | Event::AssignmentJob(_) | Event::Delivery(_) => {}
+            Event::StreamMap(_) | Event::Subject(_) => {}
         }
     }
     for row in all_rows(ledger, Table::License).await {
