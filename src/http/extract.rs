@@ -31,6 +31,9 @@ const IDEMPOTENCY_KEY_MAX: usize = 255;
 const NO_KEY: &str = "?";
 /// A number that no product has: numbers start at 1. It stands for everything that is no product's number.
 pub const NO_PRODUCT: i64 = 0;
+/// The largest number that JSON takes from one program to another unchanged (RFC 8785): an event that held a larger one would be read
+/// with another.
+const NUMBER_MAX: i64 = (1 << 53) - 1;
 
 /// One permitted call of an operation.
 pub struct Call {
@@ -232,7 +235,10 @@ impl Call {
     pub fn number(&mut self, name: &'static str) -> Answered<Option<i64>> {
         let text = self.text(name)?;
         let digits = text.as_deref().map(str::trim).filter(|text| !text.is_empty());
-        Ok(digits.map(|digits| digits.parse().ok().filter(|_| digits.bytes().all(|byte| byte.is_ascii_digit())).unwrap_or(NO_PRODUCT)))
+        Ok(digits.map(|digits| {
+            let number = digits.parse().ok().filter(|number| *number <= NUMBER_MAX && digits.bytes().all(|byte| byte.is_ascii_digit()));
+            number.unwrap_or(NO_PRODUCT)
+        }))
     }
 
     /// The product that is asked for by number, UUID or slug, in this order. `None` where it is by none of them, or by what
