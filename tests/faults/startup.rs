@@ -155,3 +155,46 @@ async fn several_nodes_start_at_once_on_an_empty_database() {
         ledger.expect_intact().await;
     }
 }
+
+/// The checkpoint outside the database tells what the database itself can't.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_old_copy_put_back_does_not_start() {
+    let ledger = Ledger::new(Backend::Sqlite).await;
+    let serving = || ServeOptions::args(&["--checkpoint-interval", "1"]);
+    let server = ledger.serve_with(serving()).await;
+    let api = server.client();
+    let product = api.new_product().await;
+    server.stop().await;
+    let (file, copy) = (ledger.place.sqlite_file(), ledger.directory().join("copy.db"));
+    // The last connection took the write-ahead log along.
+    std::fs::copy(&file, &copy).expect("the database can be copied");
+
+    let server = ledger.serve_with(serving()).await;
+    let api = server.client();
+    api.new_license(product, fields!()).await;
+    let events = ledger.event_count().await;
+    let checkpoint = ledger.place.data_dir.join("checkpoint");
+    let size = || std::fs::read_to_string(&checkpoint).ok().and_then(|note| note.lines().nth(1)?.parse::<i64>().ok());
+    for _ in 0..200 {
+        if size().is_some_and(|size| size > events) {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+    assert!(size().is_some_and(|size| size > events), "{:?} of {events}", size());
+    server.stop().await;
+    ledger.serve_with(serving()).await.stop().await;
+
+    let whole = ledger.directory().join("whole.db");
+    std::fs::rename(&file, &whole).expect("the database can be moved");
+    std::fs::copy(&copy, &file).expect("the copy can be put back");
+    let said = ledger.run(&SERVE).await.failure(1);
+    assert!(said.contains("behind") && said.contains("old copy"), "{said}");
+    let kept = checkpoint.display().to_string();
+    let said = ledger.run(&["verify", "--checkpoint", &kept]).await.failure(1);
+    assert!(said.contains("events were cut off"), "{said}");
+
+    std::fs::rename(&whole, &file).expect("the database can be put back");
+    ledger.run(&["verify", "--checkpoint", &kept]).await.success();
+    ledger.serve_with(serving()).await.stop().await;
+}
