@@ -28,6 +28,9 @@ const CONNECTIONS_MAX: usize = 900;
 const HEAD_WITHIN: Duration = Duration::from_secs(30);
 /// Largest head, and the largest piece of a body read at once.
 const BUFFER_MAX: usize = 64 * 1024;
+/// How long what has arrived may take to be read when the server stops: a connection whose request nobody has looked at yet would be
+/// closed as an idle one.
+const ARRIVED_WITHIN: Duration = Duration::from_millis(100);
 /// How long requests in progress may take when the server stops.
 const DRAIN_WITHIN: Duration = Duration::from_secs(30);
 /// How long to wait when no connection can be accepted: descriptors or memory are short, and that lasts.
@@ -65,6 +68,7 @@ pub async fn serve(listener: TcpListener, app: Arc<App>, shutdown: impl Future) 
     }
     drop(listener);
     tracing::info!(%address, connections = connections.len(), "stopping; requests in progress may end");
+    tokio::time::sleep(ARRIVED_WITHIN).await;
     if tokio::time::timeout(DRAIN_WITHIN, graceful.shutdown()).await.is_err() {
         tracing::warn!("requests in progress took too long and are dropped");
     }
