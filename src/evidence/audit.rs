@@ -4,13 +4,13 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use keyledger_events::{Event, Personal, Recorded, stream_map::StreamMapEvent, subject::SubjectEvent};
+use keyledger_events::{Event, Personal, Recorded, aggregate_type, stream_map::StreamMapEvent, subject::SubjectEvent};
 use uuid::Uuid;
 
 use super::{
     StreamEnd, checkpoints,
     compare::LogTiles,
-    fold::{NO_STREAM, number},
+    fold::{license_of, number, put_end},
     newest_checkpoint, secrets, size,
     tiles::{Tiles, Tree},
 };
@@ -24,6 +24,8 @@ use crate::{
     vault::Vault,
 };
 
+/// Events read at a time where part of the log is read again.
+const PAGE_EVENTS: i64 = 2_000;
 /// Checkpoints read at a time.
 const PAGE_CHECKPOINTS: i64 = 1_000;
 
@@ -36,6 +38,8 @@ struct Audit {
     /// What the log says the stream map is, and the ends that are not in it yet: a record tells of fewer events than come before it.
     map: Tiles,
     licenses: i64,
+    /// Events that the map is of.
+    mapped: i64,
     ends: VecDeque<(i64, StreamEnd)>,
     /// Subjects whose data did not open, each with the first event that it was in, until an event says that they were forgotten.
     closed: HashMap<Uuid, i64>,
@@ -70,6 +74,7 @@ impl Audit {
             folded,
             map: Tiles::in_memory(),
             licenses: 0,
+            mapped: 0,
             ends: VecDeque::new(),
             closed: HashMap::new(),
             checkpoints: VecDeque::new(),
@@ -97,9 +102,14 @@ impl Audit {
                 self.ends.push_back((event.license(), end));
             }
             Event::StreamMap(StreamMapEvent::StreamMapRecorded(record)) => {
-                self.map_to(record.size).await?;
-                let root = self.map.root(Tree::StreamMap, number(record.licenses)).await;
-                if record.licenses != self.licenses || root.map(hex::encode).ok().as_deref() != Some(&record.root) {
+                let (licenses, root) = if record.size < self.mapped {
+                    let (mut map, licenses) = map_of(&self.store, record.size).await?;
+                    (licenses, map.root(Tree::StreamMap, number(record.licenses)).await)
+                } else {
+                    self.map_to(record.size).await?;
+                    (self.licenses, self.map.root(Tree::StreamMap, number(record.licenses)).await)
+                };
+                if record.licenses != licenses || root.map(hex::encode).ok().as_deref() != Some(&record.root) {
                     return Err(difference(format!("event {position} records a stream map that is not that of the first {} events", record.size)));
                 }
             }
@@ -112,13 +122,9 @@ impl Audit {
     async fn map_to(&mut self, size: i64) -> Result<(), StoreError> {
         while let Some((license, end)) = self.ends.front().copied().filter(|(_, end)| end.position < size) {
             self.ends.pop_front();
-            while self.licenses + 1 < license {
-                self.map.put(Tree::StreamMap, number(self.licenses), &NO_STREAM).await?;
-                self.licenses += 1;
-            }
-            self.map.put(Tree::StreamMap, number(license - 1), &end.entry()).await?;
-            self.licenses = self.licenses.max(license);
+            self.licenses = put_end(&mut self.map, self.licenses, license, &end).await?;
         }
+        self.mapped = self.mapped.max(size);
         self.map.settle(Tree::StreamMap).await.map(drop)
     }
 
@@ -183,6 +189,23 @@ impl Auditor for Audit {
         }
         Ok(())
     }
+}
+
+/// The stream map of the first `size` events, made from the log: for a record that another node's, of more events, came before.
+async fn map_of(store: &Arc<dyn Store>, size: i64) -> Result<(Tiles, i64), ReplayError> {
+    let (mut map, mut licenses, mut next) = (Tiles::in_memory(), 0, 0);
+    while next < size {
+        let page = store.events(next, PAGE_EVENTS.min(size - next)).await?;
+        let Some(last) = page.last() else { break };
+        next = last.position + 1;
+        for event in page.iter().filter(|event| event.aggregate_type == aggregate_type::LICENSE) {
+            let license = license_of(event).map_err(|error| difference(error.to_string()))?;
+            let end = StreamEnd { stream: event.aggregate_id, sequence: event.sequence, position: event.position };
+            licenses = put_end(&mut map, licenses, license, &end).await?;
+        }
+    }
+    map.settle(Tree::StreamMap).await?;
+    Ok((map, licenses))
 }
 
 /// Verifies a ledger together with its evidence: what was found whole, and how many checkpoints.

@@ -11,7 +11,7 @@ use super::{
     EvidenceError,
     tiles::{ENTRY_BYTES, Tiles, Tree},
 };
-use crate::store::{EvidenceSize, Publication, Store, StoredEvent};
+use crate::store::{EvidenceSize, Publication, Store, StoreError, StoredEvent};
 
 /// Events folded in one step: what they and the tiles they change take in memory, and how long the step's transaction writes.
 const STEP_EVENTS: i64 = 2_000;
@@ -40,7 +40,7 @@ impl StreamEnd {
 }
 
 /// Where the map says nothing of a license: a number that was drawn and not used.
-pub const NO_STREAM: [u8; ENTRY_BYTES] = [0; ENTRY_BYTES];
+const NO_STREAM: [u8; ENTRY_BYTES] = [0; ENTRY_BYTES];
 
 /// One step towards `to`; what is to be written of it.
 pub async fn step(store: &Arc<dyn Store>, from: EvidenceSize, to: i64) -> Result<Publication, EvidenceError> {
@@ -64,19 +64,24 @@ pub async fn step(store: &Arc<dyn Store>, from: EvidenceSize, to: i64) -> Result
         return Err(EvidenceError::Damaged(format!("event {} is missing; the head says that there are {to} events", from.events)));
     }
     for (license, end) in ends {
-        while size.licenses + 1 < license {
-            tiles.put(Tree::StreamMap, number(size.licenses), &NO_STREAM).await?;
-            size.licenses += 1;
-        }
-        tiles.put(Tree::StreamMap, number(license - 1), &end.entry()).await?;
-        size.licenses = size.licenses.max(license);
+        size.licenses = put_end(&mut tiles, size.licenses, license, &end).await?;
     }
     let mut changed = tiles.settle(Tree::Log).await?;
     changed.extend(tiles.settle(Tree::StreamMap).await?);
     Ok(Publication { from, to: size, tiles: changed, checkpoint: None })
 }
 
-fn license_of(event: &StoredEvent) -> Result<i64, EvidenceError> {
+/// Writes where a license's stream ends into a map of so many licenses; of how many it is then.
+pub async fn put_end(map: &mut Tiles, mut licenses: i64, license: i64, end: &StreamEnd) -> Result<i64, StoreError> {
+    while licenses + 1 < license {
+        map.put(Tree::StreamMap, number(licenses), &NO_STREAM).await?;
+        licenses += 1;
+    }
+    map.put(Tree::StreamMap, number(license - 1), &end.entry()).await?;
+    Ok(licenses.max(license))
+}
+
+pub fn license_of(event: &StoredEvent) -> Result<i64, EvidenceError> {
     let decoded = Event::decode(&event.aggregate_type, &event.event_type, &event.event_version, &event.payload);
     match decoded {
         Ok(Event::License(decoded)) if decoded.license() > 0 => Ok(decoded.license()),

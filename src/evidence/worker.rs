@@ -192,8 +192,8 @@ impl Worker {
     }
 
     fn is_fresh(&self, newest: &StoredCheckpoint) -> bool {
-        let age = u128::try_from(self.clock.now().0.saturating_sub(newest.made_at.0)).unwrap_or_default();
-        age < self.every.as_micros()
+        // One of a time to come is of a clock that was wrong.
+        u128::try_from(self.clock.now().0.saturating_sub(newest.made_at.0)).is_ok_and(|age| age < self.every.as_micros())
     }
 
     #[expect(clippy::cast_precision_loss, reason = "a gauge is a float; this is far below 2^53")]

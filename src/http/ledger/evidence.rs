@@ -1,11 +1,17 @@
 //! Dispute files over HTTP.
 
+use std::sync::Arc;
+
 use axum::http::HeaderValue;
 use serde::Deserialize;
+use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
+use tokio::task::spawn_blocking;
 use utoipa::ToSchema;
 
 use super::PERSONAL_DATA;
 use crate::{
+    app::App,
     evidence::{self, EARLIER_MAX, ExportOptions},
     http::{
         admin::{AdminCall, Check, Json, Kind, Problem, Raw, Replied},
@@ -14,6 +20,8 @@ use crate::{
 };
 
 const ZIP: HeaderValue = HeaderValue::from_static("application/zip");
+/// Files made at the same time: each may take a core for seconds, and a hundred megabytes.
+static EXPORTS: Semaphore = Semaphore::const_new(1);
 const NOT_KEPT: HeaderValue = HeaderValue::from_static("no-store");
 /// Longest note of a checkpoint: its own lines, and those of a few dozen witnesses.
 const NOTE_CHARS_MAX: usize = 16 * 1024;
@@ -66,6 +74,12 @@ pub async fn export(call: AdminCall, Json(request): Json<EvidenceRequest>) -> Re
     let number = app.ledger.license_number(stream).await?;
     let published = app.evidence.for_license(number).await?;
     let options = ExportOptions { from, to, earlier: request.checkpoints, with_personal_data: request.with_personal_data };
-    let body = evidence::export(&app.ledger, &app.signer, app.evidence.signer(), stream, published, options).await?;
+    let _permit = EXPORTS.try_acquire().map_err(|_| Problem::unavailable("Another dispute file is being made."))?;
+    let (making, runtime) = (Arc::clone(app), Handle::current());
+    let made = spawn_blocking(move || {
+        let App { ledger, signer, evidence, .. } = &*making;
+        runtime.block_on(evidence::export(ledger, signer, evidence.signer(), stream, published, options))
+    });
+    let body = made.await.map_err(|_| Problem::internal())??;
     Ok(Raw { content_type: ZIP, cache: NOT_KEPT, file_name: Some(format!("license-{number}.zip")), body })
 }
