@@ -159,6 +159,6 @@ async fn a_snapshot_stands_still(place: &Place) {
     assert_eq!(snapshot.subjects(&ids).await.unwrap(), [subject(SubjectKind::License, 1)]);
     assert_eq!(snapshot.rows(Table::License, 0, 2).await.unwrap(), [row(Table::License, 1), row(Table::License, 2)]);
     let rest: Vec<_> = (3..=5).map(|number| row(Table::License, number)).collect();
-    assert_eq!(snapshot.rows(Table::License, 2, 100).await.unwrap(), rest);
+    assert_eq!(snapshot.rows(Table::License, 3, 100).await.unwrap(), rest);
     assert_eq!(store.events(0, 100).await.unwrap().len(), 5);
 }

@@ -56,10 +56,6 @@ pub async fn verify(store: &Arc<dyn Store>, vault: &Arc<Vault>, auditor: &mut dy
     if compare_versions(&head.projections) != Versions::Same {
         return Err(ReplayError::Difference("the projections are not of this program's version: run `keyledger rebuild` first".to_owned()));
     }
-    // Where nothing looks that reads the log by position, but what reads a stream does.
-    if let Some(before) = snapshot.events(i64::MIN, 1).await?.first().filter(|first| first.position < 0) {
-        return Err(ReplayError::Difference(format!("event {} is before the first one", before.position)));
-    }
     let folder = tempfile::tempdir().map_err(|error| ReplayError::Interrupted(format!("no room for a scratch file: {error}")))?;
     let scratch = SqliteStore::open(&folder.path().join("verify.db"), SqliteOptions::SMALL)?;
     scratch.initialize(&Head { next_position: 0, tree_edge: Vec::new(), projections: versions(), ..head.clone() }, &[]).await?;
@@ -87,6 +83,10 @@ pub async fn verify(store: &Arc<dyn Store>, vault: &Arc<Vault>, auditor: &mut dy
     let Source::Snapshot(mut snapshot) = reader.finish().await? else {
         return Err(ReplayError::Interrupted("the snapshot was lost".to_owned()));
     };
+    // Where nothing looks that reads the log by position, but what reads a stream does.
+    if let Some(before) = snapshot.events(i64::MIN, 1).await?.first().filter(|first| first.position < 0) {
+        return Err(ReplayError::Difference(format!("event {} is before the first one", before.position)));
+    }
     if let Some(beyond) = snapshot.events(head.next_position, 1).await?.first() {
         return Err(ReplayError::Difference(format!("event {} is beyond the head, which is at {}", beyond.position, head.next_position)));
     }
