@@ -66,6 +66,14 @@ pub async fn size(store: &Arc<dyn Store>) -> Result<EvidenceSize, StoreError> {
     Ok(EvidenceSize { events: row.int().map_err(&error)?, licenses: row.int().map_err(&error)? })
 }
 
+/// Says where it was that the database held what it must not.
+fn of_checkpoints(error: StoreError) -> StoreError {
+    match error {
+        StoreError::Refused(text) => StoreError::Refused(format!("a checkpoint: {text}")),
+        error => error,
+    }
+}
+
 fn read_checkpoint(row: Vec<Value>) -> Result<StoredCheckpoint, StoreError> {
     let mut row = Values::from(row);
     let error = read_error("checkpoint");
@@ -80,7 +88,7 @@ fn read_checkpoint(row: Vec<Value>) -> Result<StoredCheckpoint, StoreError> {
 /// When the store fails.
 pub async fn checkpoints(store: &Arc<dyn Store>, after: i64, limit: i64) -> Result<Vec<StoredCheckpoint>, StoreError> {
     let sql = "SELECT size, root, made_at, note FROM checkpoint WHERE size > $1 ORDER BY size LIMIT $2";
-    store.query(sql, &[after.into(), limit.into()]).await?.into_iter().map(read_checkpoint).collect()
+    store.query(sql, &[after.into(), limit.into()]).await.map_err(of_checkpoints)?.into_iter().map(read_checkpoint).collect()
 }
 
 /// The newest checkpoint.
@@ -89,7 +97,7 @@ pub async fn checkpoints(store: &Arc<dyn Store>, after: i64, limit: i64) -> Resu
 /// When the store fails.
 pub async fn newest_checkpoint(store: &Arc<dyn Store>) -> Result<Option<StoredCheckpoint>, StoreError> {
     let sql = "SELECT size, root, made_at, note FROM checkpoint ORDER BY size DESC LIMIT 1";
-    store.query(sql, &[]).await?.into_iter().next().map(read_checkpoint).transpose()
+    store.query(sql, &[]).await.map_err(of_checkpoints)?.into_iter().next().map(read_checkpoint).transpose()
 }
 
 /// The audit path of an event in the tree of a checkpoint's size.
