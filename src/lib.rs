@@ -11,6 +11,7 @@ pub mod files;
 pub mod http;
 pub mod ledger;
 pub mod limits;
+pub mod notes;
 pub mod outgoing;
 pub mod public_keys;
 pub mod rate;

@@ -23,7 +23,7 @@ use crate::{
         replay::check::{check_hash, check_position, check_time},
         tree::{Edge, Hash},
     },
-    store::{Head, Store, StoreError, StoredEvent},
+    store::{Head, Store, StoreError, StoredEvent, aside},
 };
 
 /// Events checked a second where nothing else is said: about a hundredth of what one core can hash, and a pass over a million
@@ -236,20 +236,9 @@ async fn available<T, F: Future<Output = Result<T, StoreError>>>(read: impl Fn()
     }
 }
 
-/// Runs a read where it holds up nobody: the embedded store works on its caller's thread.
-async fn aside<T, F>(read: impl FnOnce() -> F + Send + 'static) -> Result<T, StoreError>
-where
-    T: Send + 'static,
-    F: Future<Output = Result<T, StoreError>>,
-{
-    let runtime = tokio::runtime::Handle::current();
-    let result = tokio::task::spawn_blocking(move || runtime.block_on(read())).await;
-    result.unwrap_or_else(|_| Err(StoreError::Unavailable("the read was broken off".to_owned())))
-}
-
 async fn read_head(store: &Arc<dyn Store>) -> Result<Head, StoreError> {
     let store = Arc::clone(store);
-    aside(move || async move { store.head().await }).await
+    aside(async move { store.head().await }).await
 }
 
 /// What a look at one event came to.
@@ -263,7 +252,7 @@ struct Looked {
 /// Reads and hashes the events of `from..to`. Where one of them can't be read, the others still are.
 async fn look(store: &Arc<dyn Store>, ledger_id: Uuid, from: i64, to: i64) -> Result<Vec<Looked>, StoreError> {
     let store = Arc::clone(store);
-    aside(move || async move {
+    aside(async move {
         let looked = |event: StoredEvent| Looked {
             position: event.position,
             read: Some((event.recorded_at, event.leaf_hash)),

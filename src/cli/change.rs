@@ -8,6 +8,7 @@ use keyledger_events::values::short_text;
 use super::{Failure, StoreArgs};
 use crate::ledger::{Command, CommandResult, Ledger, Origin, Request};
 
+/// How long the executor may take to finish what is queued when the program ends.
 pub const CLOSE_PATIENCE: Duration = Duration::from_secs(60);
 
 #[derive(Debug, Args)]

@@ -15,7 +15,7 @@ use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{Failure, StoreArgs, evidence_args::EvidenceArgs, files::FilesArgs};
+use super::{Failure, StoreArgs, change::CLOSE_PATIENCE, evidence_args::EvidenceArgs, files::FilesArgs};
 use crate::{
     access::parse_network,
     app::{App, HttpConfig},
@@ -31,8 +31,6 @@ use crate::{
 
 /// A shorter bootstrap key could be guessed.
 const BOOTSTRAP_KEY_CHARS_MIN: usize = 16;
-/// How long the executor may take to finish what is queued when the server stops.
-const CLOSE_PATIENCE: Duration = Duration::from_secs(60);
 /// How often the metrics' histograms are condensed.
 const METRICS_UPKEEP_EVERY: Duration = Duration::from_secs(5);
 

@@ -8,9 +8,9 @@ use keyledger_events::{Event, Personal, Recorded, aggregate_type, stream_map::St
 use uuid::Uuid;
 
 use super::{
-    StreamEnd, checkpoints,
+    checkpoints,
     compare::LogTiles,
-    fold::{license_of, number, put_end},
+    fold::{StreamEnd, license_of, number, put_end},
     newest_checkpoint, secrets, size,
     tiles::{Tiles, Tree},
 };
@@ -125,7 +125,9 @@ impl Audit {
             self.licenses = put_end(&mut self.map, self.licenses, license, &end).await?;
         }
         self.mapped = self.mapped.max(size);
-        self.map.settle(Tree::StreamMap).await.map(drop)
+        self.map.settle(Tree::StreamMap).await?;
+        self.map.set_unchanged();
+        Ok(())
     }
 
     async fn compare_checkpoint(&mut self, edge: &Edge) -> Result<(), ReplayError> {
@@ -200,8 +202,7 @@ async fn map_of(store: &Arc<dyn Store>, size: i64) -> Result<(Tiles, i64), Repla
         next = last.position + 1;
         for event in page.iter().filter(|event| event.aggregate_type == aggregate_type::LICENSE) {
             let license = license_of(event).map_err(|error| difference(error.to_string()))?;
-            let end = StreamEnd { stream: event.aggregate_id, sequence: event.sequence, position: event.position };
-            licenses = put_end(&mut map, licenses, license, &end).await?;
+            licenses = put_end(&mut map, licenses, license, &StreamEnd::of(event)).await?;
         }
     }
     map.settle(Tree::StreamMap).await?;

@@ -12,7 +12,7 @@ use uuid::Uuid;
 use super::{
     EvidenceError, Published,
     fold::number,
-    shape::{consistency, inclusion},
+    shape::{TILE_WIDTH, consistency, inclusion},
     tiles::{Tiles, Tree},
 };
 use crate::{
@@ -70,18 +70,20 @@ pub async fn export(
     let secrets = export.gather(license, map.size, map.event, options.with_personal_data).await?;
     let store = ledger.store();
     let mut tiles = Tiles::new(Arc::clone(store));
-    let size = number(checkpoint.size);
+    let size = checkpoint.size;
     let mut events = Vec::with_capacity(export.gathered.len());
     for event in export.gathered.values() {
-        let ranges = inclusion(number(event.position), size)
+        let ranges = inclusion(event.position, size)
             .ok_or_else(|| EvidenceError::Damaged(format!("event {} is beyond the checkpoint of {size} events", event.position)))?;
+        // Events come in their order, so of the lowest tiles one is enough.
+        tiles.give_up_before(Tree::Log, number(event.position) / TILE_WIDTH);
         let hashes = tiles.proof(Tree::Log, ranges).await?;
         events.push(ProvenEvent { leaf: event.leaf(ledger.vault().ledger_id()).canonical(), hashes });
     }
     let mut earlier = Vec::new();
     for note in options.earlier {
         let noted = notes.read(&note).ok_or_else(|| EvidenceError::OutOfRange("an earlier checkpoint is not signed by this ledger".to_owned()))?;
-        let ranges = consistency(number(noted.size), size)
+        let ranges = consistency(noted.size, size)
             .ok_or_else(|| EvidenceError::OutOfRange(format!("the log is behind the earlier checkpoint of {} events", noted.size)))?;
         earlier.push(Earlier { note, hashes: tiles.proof(Tree::Log, ranges).await? });
     }

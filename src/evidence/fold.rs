@@ -30,6 +30,11 @@ pub struct StreamEnd {
 }
 
 impl StreamEnd {
+    /// With this event of it.
+    pub fn of(event: &StoredEvent) -> Self {
+        Self { stream: event.aggregate_id, sequence: event.sequence, position: event.position }
+    }
+
     /// The entry of the stream map: the stream's id, its last sequence and its last position, big endian.
     pub fn entry(&self) -> [u8; ENTRY_BYTES] {
         let mut entry = [0; ENTRY_BYTES];
@@ -54,7 +59,7 @@ pub async fn step(store: &Arc<dyn Store>, from: EvidenceSize, to: i64) -> Result
         tiles.put(Tree::Log, number(event.position), &event.leaf_hash).await?;
         size.events += 1;
         if event.aggregate_type == LICENSE {
-            ends.insert(license_of(&event)?, StreamEnd { stream: event.aggregate_id, sequence: event.sequence, position: event.position });
+            ends.insert(license_of(&event)?, StreamEnd::of(&event));
         }
         if ends.len() >= STEP_TILES {
             break;
@@ -66,9 +71,9 @@ pub async fn step(store: &Arc<dyn Store>, from: EvidenceSize, to: i64) -> Result
     for (license, end) in ends {
         size.licenses = put_end(&mut tiles, size.licenses, license, &end).await?;
     }
-    let mut changed = tiles.settle(Tree::Log).await?;
-    changed.extend(tiles.settle(Tree::StreamMap).await?);
-    Ok(Publication { from, to: size, tiles: changed, checkpoint: None })
+    tiles.settle(Tree::Log).await?;
+    tiles.settle(Tree::StreamMap).await?;
+    Ok(Publication { from, to: size, tiles: tiles.changed(), checkpoint: None })
 }
 
 /// Writes where a license's stream ends into a map of so many licenses; of how many it is then.

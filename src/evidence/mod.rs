@@ -20,7 +20,6 @@ use keyledger_projections::{Value, Values};
 
 pub use audit::verify;
 pub use export::{EARLIER_MAX, EVENTS_MAX, ExportOptions, export};
-pub use fold::StreamEnd;
 pub use publisher::{MapProof, Published, Publisher};
 pub use shape::{TILE_WIDTH, consistency, inclusion};
 pub use start::check_start;
@@ -105,9 +104,8 @@ pub async fn newest_checkpoint(store: &Arc<dyn Store>) -> Result<Option<StoredCh
 /// # Errors
 /// When the tree of that size has no such event or is not folded yet, or the store fails.
 pub async fn inclusion_proof(store: &Arc<dyn Store>, position: i64, size: i64) -> Result<Vec<Hash>, EvidenceError> {
-    let ranges = inclusion(fold::number(position), fold::number(size))
-        .filter(|_| position >= 0)
-        .ok_or_else(|| EvidenceError::OutOfRange(format!("a tree of {size} events has no event {position}")))?;
+    let no_event = || EvidenceError::OutOfRange(format!("a tree of {size} events has no event {position}"));
+    let ranges = inclusion(position, size).ok_or_else(no_event)?;
     folded(store, size).await?;
     Ok(Tiles::new(Arc::clone(store)).proof(Tree::Log, ranges).await?)
 }
@@ -117,21 +115,16 @@ pub async fn inclusion_proof(store: &Arc<dyn Store>, position: i64, size: i64) -
 /// # Errors
 /// When it is the larger one, the larger is not folded yet, or the store fails.
 pub async fn consistency_proof(store: &Arc<dyn Store>, first: i64, second: i64) -> Result<Vec<Hash>, EvidenceError> {
-    let ranges = consistency(fold::number(first), fold::number(second))
-        .filter(|_| first >= 0 && second >= 0)
-        .ok_or_else(|| EvidenceError::OutOfRange(format!("a tree of {first} events is not the beginning of one of {second}")))?;
+    let no_beginning = || EvidenceError::OutOfRange(format!("a tree of {first} events is not the beginning of one of {second}"));
+    let ranges = consistency(first, second).ok_or_else(no_beginning)?;
     folded(store, second).await?;
     Ok(Tiles::new(Arc::clone(store)).proof(Tree::Log, ranges).await?)
 }
 
 async fn folded(store: &Arc<dyn Store>, size: i64) -> Result<(), EvidenceError> {
-    let folded = size_events(store).await?;
+    let folded = self::size(store).await?.events;
     if size <= folded {
         return Ok(());
     }
     Err(EvidenceError::OutOfRange(format!("there is no proof for {size} events yet: the newest checkpoint is of {folded} or fewer")))
-}
-
-async fn size_events(store: &Arc<dyn Store>) -> Result<i64, StoreError> {
-    Ok(size(store).await?.events)
 }

@@ -127,7 +127,7 @@ impl Publisher {
         if let Some(license) = license {
             let unknown = || EvidenceError::OutOfRange(format!("there is no license {license}"));
             let index = license - 1;
-            let path = inclusion(number(index), licenses).filter(|_| license > 0).ok_or_else(unknown)?;
+            let path = inclusion(index, at.licenses).ok_or_else(unknown)?;
             let entries = tiles.entries(Tree::StreamMap, 0, number(index) / super::TILE_WIDTH).await?;
             let within = usize::try_from(index % super::TILE_WIDTH as i64).unwrap_or_default() * ENTRY_BYTES;
             let entry = entries.get(within..within + ENTRY_BYTES).and_then(|entry| entry.try_into().ok()).ok_or_else(unknown)?;

@@ -41,7 +41,7 @@ fn split(count: u64) -> u64 {
 }
 
 /// The audit path of a leaf in a tree of that size, from the leaf upwards; `None` where there is no such leaf.
-pub fn inclusion(leaf: u64, size: u64) -> Option<Vec<Range<u64>>> {
+pub fn inclusion(leaf: i64, size: i64) -> Option<Vec<Range<u64>>> {
     fn path(leaf: u64, tree: Range<u64>, into: &mut Vec<Range<u64>>) {
         if tree.end - tree.start < 2 {
             return;
@@ -51,13 +51,14 @@ pub fn inclusion(leaf: u64, size: u64) -> Option<Vec<Range<u64>>> {
         path(leaf, with, into);
         into.push(without);
     }
+    let (leaf, size) = (u64::try_from(leaf).ok()?, u64::try_from(size).ok()?);
     let mut ranges = Vec::new();
     (leaf < size).then(|| path(leaf, 0..size, &mut ranges))?;
     Some(ranges)
 }
 
 /// The proof that a tree of `first` leaves is the beginning of one of `second`; `None` where it has more.
-pub fn consistency(first: u64, second: u64) -> Option<Vec<Range<u64>>> {
+pub fn consistency(first: i64, second: i64) -> Option<Vec<Range<u64>>> {
     fn proof(first: u64, tree: Range<u64>, is_whole: bool, into: &mut Vec<Range<u64>>) {
         if first == tree.end {
             if !is_whole {
@@ -74,6 +75,7 @@ pub fn consistency(first: u64, second: u64) -> Option<Vec<Range<u64>>> {
             into.push(tree.start..middle);
         }
     }
+    let (first, second) = (u64::try_from(first).ok()?, u64::try_from(second).ok()?);
     let mut ranges = Vec::new();
     if first > second {
         return None;

@@ -67,40 +67,38 @@ pub fn root_of(hashes: &[Hash]) -> Hash {
 pub struct Tiles {
     /// None where all of it is in memory.
     store: Option<Arc<dyn Store>>,
-    known: BTreeMap<TileKey, Tile>,
+    /// The entries of those that were read or made.
+    known: BTreeMap<TileKey, Vec<u8>>,
+    /// Of these, the ones that are not written as they are.
+    changed: BTreeSet<TileKey>,
     /// Hashes of subtrees that were needed before: many proofs have them in common. Of no use once an entry changes.
     hashes: HashMap<(Tree, Node), Hash>,
 }
 
-struct Tile {
-    entries: Vec<u8>,
-    is_changed: bool,
-}
-
 impl Tiles {
     pub fn new(store: Arc<dyn Store>) -> Self {
-        Self { store: Some(store), known: BTreeMap::new(), hashes: HashMap::new() }
+        Self { store: Some(store), ..Self::in_memory() }
     }
 
     /// Empty ones that are kept nowhere else.
     pub fn in_memory() -> Self {
-        Self { store: None, known: BTreeMap::new(), hashes: HashMap::new() }
+        Self { store: None, known: BTreeMap::new(), changed: BTreeSet::new(), hashes: HashMap::new() }
     }
 
-    async fn tile(&mut self, key: TileKey) -> Result<&mut Tile, StoreError> {
+    async fn tile(&mut self, key: TileKey) -> Result<&mut Vec<u8>, StoreError> {
         if !self.known.contains_key(&key) {
             let entries = match &self.store {
                 Some(store) => read(store, key).await?,
                 None => Vec::new(),
             };
-            self.known.insert(key, Tile { entries, is_changed: false });
+            self.known.insert(key, entries);
         }
-        Ok(self.known.entry(key).or_insert(Tile { entries: Vec::new(), is_changed: false }))
+        Ok(self.known.entry(key).or_default())
     }
 
     /// The entries of a tile as far as it is filled.
     pub async fn entries(&mut self, tree: Tree, level: u32, number: u64) -> Result<&[u8], StoreError> {
-        Ok(&self.tile(key(tree, level, number)).await?.entries)
+        Ok(self.tile(key(tree, level, number)).await?)
     }
 
     /// Reads the tiles that these ranges need and that are not known, in as few queries as may be.
@@ -123,7 +121,7 @@ impl Tiles {
                 let mut row = Values::from(row);
                 let error = read_error("tile");
                 let key = TileKey { tree: tree.number(), level: row.int().map_err(&error)?, number: row.int().map_err(&error)? };
-                self.known.insert(key, Tile { entries: row.bytes().map_err(&error)?, is_changed: false });
+                self.known.insert(key, row.bytes().map_err(&error)?);
             }
         }
         Ok(())
@@ -174,55 +172,63 @@ impl Tiles {
 
     async fn put_at(&mut self, tree: Tree, level: u32, number: u64, entry: &[u8; ENTRY_BYTES]) -> Result<(), StoreError> {
         self.hashes.clear();
-        let tile = self.tile(key(tree, level, number / TILE_WIDTH)).await?;
+        let key = key(tree, level, number / TILE_WIDTH);
+        let entries = self.tile(key).await?;
         let start = usize::try_from(number % TILE_WIDTH).unwrap_or_default() * ENTRY_BYTES;
-        if tile.entries.len() < start {
+        if entries.len() < start {
             return Err(StoreError::Refused(format!("the entry before {number} of level {level} is missing")));
         }
-        tile.entries.resize(tile.entries.len().max(start + ENTRY_BYTES), 0);
-        if let Some(place) = tile.entries.get_mut(start..start + ENTRY_BYTES) {
+        entries.resize(entries.len().max(start + ENTRY_BYTES), 0);
+        if let Some(place) = entries.get_mut(start..start + ENTRY_BYTES) {
             place.copy_from_slice(entry);
         }
-        tile.is_changed = true;
+        self.changed.insert(key);
         Ok(())
     }
 
     /// All that is known of a tree, in order.
     pub fn all(&self, tree: Tree) -> impl Iterator<Item = (TileKey, &[u8])> {
-        let of_tree = self.known.iter().filter(move |(key, tile)| key.tree == tree.number() && !tile.entries.is_empty());
-        of_tree.map(|(key, tile)| (*key, tile.entries.as_slice()))
+        let of_tree = self.known.iter().filter(move |(key, entries)| key.tree == tree.number() && !entries.is_empty());
+        of_tree.map(|(key, entries)| (*key, entries.as_slice()))
     }
 
-    /// How many tiles were changed.
-    pub fn changed(&self) -> usize {
-        self.known.values().filter(|tile| tile.is_changed).count()
+    /// Gives up the lowest tiles before one, which proofs of later leaves don't need, and what was hashed of them.
+    pub fn give_up_before(&mut self, tree: Tree, number: u64) {
+        let first = key(tree, 0, number);
+        if self.known.range(key(tree, 0, 0)..first).next().is_none() {
+            return;
+        }
+        self.known.retain(|key, _| key.tree != first.tree || key.level > 0 || *key >= first);
+        self.hashes.retain(|(of, node), _| *of != tree || node.in_tile().0 > 0 || node.in_tile().1 >= number);
     }
 
-    /// Carries the changes of a tree up to its top, and gives out all tiles that changed; nothing else is kept.
-    pub async fn settle(&mut self, tree: Tree) -> Result<Vec<(TileKey, Vec<u8>)>, StoreError> {
+    /// Carries the changes of a tree up to its top.
+    pub async fn settle(&mut self, tree: Tree) -> Result<(), StoreError> {
         for level in 0.. {
-            let first = key(tree, level, 0);
-            let of_level = self.known.range(first..TileKey { level: first.level + 1, ..first });
-            let changed: Vec<(u64, Option<Hash>)> = of_level
-                .filter(|(_, tile)| tile.is_changed)
-                .map(|(key, tile)| (key.number as u64, (tile.entries.len() == FULL_BYTES).then(|| root_of(&tree.hashes(level, &tile.entries)))))
-                .collect();
-            if changed.is_empty() {
+            let (first, above) = (key(tree, level, 0), key(tree, level + 1, 0));
+            let full = self.changed.range(first..above).filter_map(|key| {
+                let entries = self.known.get(key).filter(|entries| entries.len() == FULL_BYTES)?;
+                Some((key.number.unsigned_abs(), root_of(&tree.hashes(level, entries))))
+            });
+            let full: Vec<(u64, Hash)> = full.collect();
+            if full.is_empty() {
                 break;
             }
-            for (number, root) in changed {
-                if let Some(root) = root {
-                    self.put_at(tree, level + 1, number, &root).await?;
-                }
+            for (number, root) in full {
+                self.put_at(tree, level + 1, number, &root).await?;
             }
         }
-        let mut written = Vec::new();
-        for (key, tile) in &mut self.known {
-            if key.tree == tree.number() && std::mem::take(&mut tile.is_changed) {
-                written.push((*key, tile.entries.clone()));
-            }
-        }
-        Ok(written)
+        Ok(())
+    }
+
+    /// The tiles that changed, as they are now.
+    pub fn changed(&self) -> Vec<(TileKey, Vec<u8>)> {
+        self.changed.iter().filter_map(|key| self.known.get(key).map(|entries| (*key, entries.clone()))).collect()
+    }
+
+    /// Has what changed so far count as written.
+    pub fn set_unchanged(&mut self) {
+        self.changed.clear();
     }
 }
 

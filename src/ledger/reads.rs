@@ -18,7 +18,7 @@ pub use background::Backlog;
 pub use supply::ContractView;
 
 use super::Ledger;
-use crate::store::{StoreError, StoredEvent};
+use crate::store::{StoreError, StoredEvent, aside};
 
 /// What verify, details and their like look at.
 #[derive(Clone, Debug)]
@@ -189,16 +189,14 @@ impl Ledger {
     /// # Errors
     /// When the store fails.
     pub async fn log_page(&self, from: i64, limit: i64) -> Result<Vec<StoredEvent>, StoreError> {
-        let (store, runtime) = (Arc::clone(&self.store), tokio::runtime::Handle::current());
-        let events = tokio::task::spawn_blocking(move || runtime.block_on(store.events(from, limit))).await;
-        events.unwrap_or_else(|_| Err(StoreError::Unavailable("the query was broken off".to_owned())))
+        let store = Arc::clone(&self.store);
+        aside(async move { store.events(from, limit).await }).await
     }
 
     /// A query that may look at many rows, on a thread where it holds up nobody: the embedded store works on its caller's.
     pub(super) async fn query_list(&self, sql: &'static str, parameters: Vec<Value>) -> Result<Vec<Vec<Value>>, StoreError> {
-        let (store, runtime) = (Arc::clone(&self.store), tokio::runtime::Handle::current());
-        let rows = tokio::task::spawn_blocking(move || runtime.block_on(store.query(sql, &parameters))).await;
-        rows.unwrap_or_else(|_| Err(StoreError::Unavailable("the query was broken off".to_owned())))
+        let store = Arc::clone(&self.store);
+        aside(async move { store.query(sql, &parameters).await }).await
     }
 
     /// The meta entries of a license, in the order of their making.

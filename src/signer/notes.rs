@@ -1,17 +1,17 @@
 //! Checkpoints as signed notes: C2SP's signed-note and tlog-checkpoint, with Ed25519.
 
-use aws_lc_rs::{
-    digest::{SHA256, digest},
-    signature::{ED25519, Ed25519KeyPair, KeyPair as _, UnparsedPublicKey},
-};
+use aws_lc_rs::signature::{ED25519, Ed25519KeyPair, KeyPair as _, UnparsedPublicKey};
 use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
 
 use super::SignerError;
-use crate::{ledger::tree::Hash, vault::Vault};
+use crate::{
+    ledger::tree::Hash,
+    notes::{DASH, KEY_ID_BYTES, Tree, key_id, text},
+    vault::Vault,
+};
 
 /// What the format calls Ed25519.
 const ED25519_TYPE: u8 = 1;
-const KEY_HASH_LEN: usize = 4;
 /// Longest name of a log: it stands in every note and in front of every signature.
 pub const ORIGIN_CHARS_MAX: usize = 200;
 
@@ -32,7 +32,7 @@ pub fn is_origin(name: &str) -> bool {
 pub struct NoteSigner {
     origin: String,
     key: Ed25519KeyPair,
-    key_hash: [u8; KEY_HASH_LEN],
+    key_id: [u8; KEY_ID_BYTES],
 }
 
 impl NoteSigner {
@@ -42,8 +42,8 @@ impl NoteSigner {
     /// When the ledger's secret gives no key.
     pub fn new(vault: &Vault, origin: &str) -> Result<Self, SignerError> {
         let key = Ed25519KeyPair::from_seed_unchecked(vault.checkpoint_seed()).map_err(|_| SignerError::Generation)?;
-        let key_hash = key_hash(origin, key.public_key().as_ref());
-        Ok(Self { origin: origin.to_owned(), key, key_hash })
+        let key_id = key_id(origin, ED25519_TYPE, key.public_key().as_ref());
+        Ok(Self { origin: origin.to_owned(), key, key_id })
     }
 
     #[must_use]
@@ -55,20 +55,20 @@ impl NoteSigner {
     #[must_use]
     pub fn verifier_key(&self) -> String {
         let key = [&[ED25519_TYPE], self.key.public_key().as_ref()].concat();
-        format!("{}+{}+{}", self.origin, hex::encode(self.key_hash), BASE64.encode(key))
+        format!("{}+{}+{}", self.origin, hex::encode(self.key_id), BASE64.encode(key))
     }
 
     /// The note of a checkpoint.
     #[must_use]
     pub fn note(&self, checkpoint: &NotedCheckpoint) -> String {
-        self.note_as(&self.origin, &self.key_hash, checkpoint)
+        self.note_as(&self.origin, &self.key_id, checkpoint)
     }
 
-    fn note_as(&self, origin: &str, key_hash: &[u8; KEY_HASH_LEN], checkpoint: &NotedCheckpoint) -> String {
+    fn note_as(&self, origin: &str, key_id: &[u8; KEY_ID_BYTES], checkpoint: &NotedCheckpoint) -> String {
         let text = format!("{origin}\n{}\n{}\n", checkpoint.size, BASE64.encode(checkpoint.root));
         let signature = self.key.sign(text.as_bytes());
-        let signature = BASE64.encode([key_hash, signature.as_ref()].concat());
-        format!("{text}\n\u{2014} {origin} {signature}\n")
+        let signature = BASE64.encode([key_id, signature.as_ref()].concat());
+        format!("{text}\n{DASH}{origin} {signature}\n")
     }
 
     /// Whether a note is the one that this ledger makes of a checkpoint, to the byte and with nothing added, whatever its origin was
@@ -76,33 +76,24 @@ impl NoteSigner {
     #[must_use]
     pub fn is_own_note(&self, note: &str, checkpoint: &NotedCheckpoint) -> bool {
         let origin = note.lines().next().unwrap_or_default();
-        note == self.note_as(origin, &key_hash(origin, self.key.public_key().as_ref()), checkpoint)
+        note == self.note_as(origin, &key_id(origin, ED25519_TYPE, self.key.public_key().as_ref()), checkpoint)
     }
 
     /// Reads a note that this ledger signed; `None` where it did not, whatever the note's origin was at that time.
     #[must_use]
     pub fn read(&self, note: &str) -> Option<NotedCheckpoint> {
-        let (text, signatures) = note.split_once("\n\n")?;
-        let text = format!("{text}\n");
-        let mut lines = text.lines();
-        let (origin, size, root) = (lines.next()?, lines.next()?, lines.next()?);
-        let prefix = format!("\u{2014} {origin} ");
-        let is_signed = signatures.lines().filter_map(|line| BASE64.decode(line.strip_prefix(&prefix)?).ok()).any(|signature| {
-            let public_key = self.key.public_key().as_ref();
-            signature
-                .strip_prefix(&key_hash(origin, public_key))
-                .is_some_and(|signature| UnparsedPublicKey::new(&ED25519, public_key).verify(text.as_bytes(), signature).is_ok())
-        });
-        let root = BASE64.decode(root).ok()?.try_into().ok()?;
-        is_signed.then_some(NotedCheckpoint { size: size.parse().ok()?, root })
+        let tree = Tree::read(note)?;
+        let text = text(note)?;
+        let public_key = self.key.public_key().as_ref();
+        let id = key_id(tree.origin, ED25519_TYPE, public_key);
+        let prefix = format!("{DASH}{} ", tree.origin);
+        let signatures = note[text.len()..].lines().filter_map(|line| BASE64.decode(line.strip_prefix(&prefix)?).ok());
+        let is_signed = signatures
+            .filter_map(|signature| signature.strip_prefix(&id).map(<[u8]>::to_vec))
+            .any(|signature| UnparsedPublicKey::new(&ED25519, public_key).verify(text.as_bytes(), &signature).is_ok());
+        let root = BASE64.decode(tree.root).ok()?.try_into().ok()?;
+        is_signed.then_some(NotedCheckpoint { size: i64::try_from(tree.size).ok()?, root })
     }
-}
-
-fn key_hash(name: &str, public_key: &[u8]) -> [u8; KEY_HASH_LEN] {
-    let hash = digest(&SHA256, &[name.as_bytes(), b"\n", &[ED25519_TYPE], public_key].concat());
-    let mut out = [0; KEY_HASH_LEN];
-    out.iter_mut().zip(hash.as_ref()).for_each(|(out, byte)| *out = *byte);
-    out
 }
 
 #[cfg(test)]
@@ -137,7 +128,7 @@ mod tests {
     #[test]
     fn a_key_has_the_hash_that_the_format_says() {
         let key = BASE64.decode("ARpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4izWy10TW").unwrap();
-        assert_eq!(hex::encode(key_hash("PeterNeumann", &key[1..])), "c74f20a3");
+        assert_eq!(hex::encode(key_id("PeterNeumann", ED25519_TYPE, &key[1..])), "c74f20a3");
     }
 
     #[test]

@@ -299,6 +299,16 @@ pub trait Store: Send + Sync {
     async fn vacuum(&self) -> Result<(), StoreError>;
 }
 
+/// Has a store do what takes longer, on a thread where it holds up nobody: the embedded one works on its caller's.
+///
+/// # Errors
+/// The work's own; and when it was broken off.
+pub async fn aside<T: Send + 'static>(work: impl Future<Output = Result<T, StoreError>> + Send + 'static) -> Result<T, StoreError> {
+    let runtime = tokio::runtime::Handle::current();
+    let done = tokio::task::spawn_blocking(move || runtime.block_on(work)).await;
+    done.unwrap_or_else(|_| Err(StoreError::Unavailable("the read was broken off".to_owned())))
+}
+
 /// An open write transaction that holds the head lock. Dropping it rolls back.
 #[async_trait]
 pub trait Transaction: Send {

@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use tokio::sync::Semaphore;
 
-use super::{Checkpoint, note::Tree};
+use super::Checkpoint;
+use crate::notes::Tree;
 
 /// Largest file that may be an earlier checkpoint: with hundreds of signatures.
 const FILE_BYTES_MAX: u64 = 128 * 1024;

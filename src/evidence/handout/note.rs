@@ -1,50 +1,15 @@
-//! The parts of a signed note that handing it out needs: its text, what a checkpoint's first lines say, and the keys of those who
-//! cosign it. Formats: C2SP signed-note, tlog-checkpoint, tlog-cosignature.
+//! The keys of those who cosign checkpoints, and their lines. Format: C2SP tlog-cosignature.
 
-use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::signature::{ED25519, UnparsedPublicKey};
 use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
 
-/// What a signature line begins with.
-const DASH: &str = "\u{2014} ";
+use crate::notes::{DASH, KEY_ID_BYTES, key_id, text};
+
 /// The type byte of a key whose Ed25519 signatures are timestamped cosignatures.
 const COSIGNATURE_V1: u8 = 4;
 const KEY_BYTES: usize = 32;
-const KEY_ID_BYTES: usize = 4;
 const TIME_BYTES: usize = 8;
 const SIGNATURE_BYTES: usize = 64;
-
-/// The text that is signed: with its last line's end, without the signatures.
-#[must_use]
-pub fn text(note: &str) -> Option<&str> {
-    note.rfind("\n\n").map(|at| &note[..=at])
-}
-
-/// What the first three lines of a checkpoint say.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Tree<'a> {
-    pub origin: &'a str,
-    pub size: u64,
-    pub root: &'a str,
-}
-
-impl<'a> Tree<'a> {
-    /// Reads a checkpoint; `None` where it is none.
-    #[must_use]
-    pub fn read(note: &'a str) -> Option<Self> {
-        let mut lines = text(note)?.lines();
-        let (origin, size, root) = (lines.next()?, lines.next()?, lines.next()?);
-        let is_root = BASE64.decode(root).is_ok_and(|hash| hash.len() == 32);
-        (!origin.is_empty() && is_root).then_some(Self { origin, size: decimal(size)?, root })
-    }
-}
-
-/// A decimal number as it is written in these formats: without a sign and without leading zeros.
-#[must_use]
-pub fn decimal(text: &str) -> Option<u64> {
-    let is_plain = text.bytes().all(|byte| byte.is_ascii_digit()) && (text == "0" || !text.starts_with('0'));
-    if is_plain { text.parse().ok() } else { None }
-}
 
 /// One cosignature that was checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -88,7 +53,7 @@ impl CosignerKey {
             return Err("a witness's verifier key must be one for Ed25519 cosignatures (type 4)");
         };
         let key: [u8; KEY_BYTES] = key.try_into().map_err(|_| "the key in a verifier key must be one of Ed25519")?;
-        let id = key_id(name, &key);
+        let id = key_id(name, COSIGNATURE_V1, &key);
         if hash.len() != 2 * KEY_ID_BYTES || !hash.eq_ignore_ascii_case(&hex::encode(id)) {
             return Err("the hash in a verifier key must be that of its name and key");
         }
@@ -132,13 +97,6 @@ impl CosignerKey {
     }
 }
 
-fn key_id(name: &str, key: &[u8; KEY_BYTES]) -> [u8; KEY_ID_BYTES] {
-    let named = [name.as_bytes(), b"\n", &[COSIGNATURE_V1], key].concat();
-    let mut id = [0; KEY_ID_BYTES];
-    id.copy_from_slice(&digest(&SHA256, &named).as_ref()[..KEY_ID_BYTES]);
-    id
-}
-
 #[cfg(test)]
 mod tests {
     use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
@@ -150,7 +108,7 @@ mod tests {
     fn witness(seed: u8) -> (Ed25519KeyPair, CosignerKey) {
         let pair = Ed25519KeyPair::from_seed_unchecked(&[seed; 32]).unwrap();
         let key: [u8; 32] = pair.public_key().as_ref().try_into().unwrap();
-        (pair, CosignerKey { name: "w.example/1".to_owned(), id: key_id("w.example/1", &key), key })
+        (pair, CosignerKey { name: "w.example/1".to_owned(), id: key_id("w.example/1", COSIGNATURE_V1, &key), key })
     }
 
     fn vkey(key: &CosignerKey) -> String {
@@ -161,19 +119,6 @@ mod tests {
         let message = format!("cosignature/v1\ntime {time}\n{}", text(CHECKPOINT).unwrap());
         let signature = pair.sign(message.as_bytes());
         format!("\u{2014} {} {}\n", key.name, BASE64.encode([&key.id[..], &time.to_be_bytes(), signature.as_ref()].concat()))
-    }
-
-    /// The example of the specification.
-    #[test]
-    fn a_checkpoint_is_read() {
-        let tree = Tree { origin: "example.com/behind-the-sofa", size: 20_852_163, root: "CsUYapGGPo4dkMgIAUqom/Xajj7h2fB2MPA3j2jxq2I=" };
-        assert_eq!(Tree::read(CHECKPOINT), Some(tree));
-        for bad in
-            ["", "a\n1\n\n", "a\n01\nCsUYapGGPo4dkMgIAUqom/Xajj7h2fB2MPA3j2jxq2I=\n\n", "a\n+1\nCsUYapGGPo4dkMgIAUqom/Xajj7h2fB2MPA3j2jxq2I=\n\n"]
-        {
-            assert_eq!(Tree::read(bad), None, "{bad:?}");
-        }
-        assert_eq!((decimal("0"), decimal("10"), decimal(""), decimal("00")), (Some(0), Some(10), None, None));
     }
 
     #[test]

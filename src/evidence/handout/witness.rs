@@ -7,10 +7,11 @@ use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
 
 use super::{
     Checkpoint,
-    note::{CosignError, Cosignature, CosignerKey, decimal},
+    note::{CosignError, Cosignature, CosignerKey},
 };
 use crate::{
     ledger::tree::Hash,
+    notes::decimal,
     outgoing::{Outgoing, OutgoingError, is_http_url},
 };
 

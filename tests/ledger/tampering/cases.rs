@@ -344,7 +344,8 @@ impl Victim {
             tiles.put(Tree::Log, event.position as u64, &event.leaf_hash).await.unwrap();
         }
         let mut sql = String::from("BEGIN; DELETE FROM tile WHERE tree = 0");
-        for (key, entries) in tiles.settle(Tree::Log).await.unwrap() {
+        tiles.settle(Tree::Log).await.unwrap();
+        for (key, entries) in tiles.changed() {
             sql +=
                 &format!("; INSERT INTO tile (tree, level, number, entries) VALUES (0, {}, {}, {})", key.level, key.number, self.raw.bytes(&entries));
         }
