@@ -26,6 +26,8 @@ use crate::{
 
 /// Events read at a time where part of the log is read again.
 const PAGE_EVENTS: i64 = 2_000;
+/// Ends of streams that wait for a record, some 50 bytes each: where a log was not published for long, they go into the map before it.
+const ENDS_MAX: usize = 1_000_000;
 /// Checkpoints read at a time.
 const PAGE_CHECKPOINTS: i64 = 1_000;
 
@@ -100,6 +102,10 @@ impl Audit {
             Event::License(event) => {
                 let end = StreamEnd { stream: recorded.aggregate_id, sequence: recorded.sequence, position };
                 self.ends.push_back((event.license(), end));
+                if self.ends.len() > ENDS_MAX {
+                    // A record of fewer events than these has its map made from the log.
+                    self.map_to(position - PAGE_EVENTS).await?;
+                }
             }
             Event::StreamMap(StreamMapEvent::StreamMapRecorded(record)) => {
                 let (licenses, root) = if record.size < self.mapped {

@@ -1,8 +1,10 @@
 //! Publishes checkpoints while the server runs, on a thread of its own: hashing and writing tiles hold up no request.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt as _;
 use tokio::sync::{mpsc, oneshot, watch};
 use uuid::Uuid;
 
@@ -158,7 +160,16 @@ struct Worker {
 }
 
 impl Worker {
+    /// Until nobody can ask any more. A defect met by one checkpoint must not end all of them.
     async fn run(self, mut asked: mpsc::Receiver<Wanted>) {
+        while AssertUnwindSafe(self.serve(&mut asked)).catch_unwind().await.is_err() {
+            metrics::counter!("keyledger_checkpoint_failures_total").increment(1);
+            tracing::error!("the publishing of checkpoints met a defect and begins anew");
+            tokio::time::sleep(self.every).await;
+        }
+    }
+
+    async fn serve(&self, asked: &mut mpsc::Receiver<Wanted>) {
         let mut waiting = Vec::new();
         loop {
             tokio::select! {

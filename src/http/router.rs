@@ -156,7 +156,7 @@ pub fn routes() -> Routes {
         .admin(told("/ledger/v1/contracts/{contract}/history"), &ledger::history::OF_CONTRACT, ledger::history::of_contract)
         .admin(told("/ledger/v1/api-keys/{api_key}/history"), &ledger::history::OF_API_KEY, ledger::history::of_api_key)
         .admin(
-            post("/ledger/v1/licenses/{license}/evidence").needs("ledger:evidence").shows_more_with(&[ledger::PERSONAL_DATA]),
+            post("/ledger/v1/licenses/{license}/evidence").needs(ledger::ENTRIES).shows_more_with(&[ledger::PERSONAL_DATA]),
             &ledger::evidence::EXPORT,
             ledger::evidence::export,
         )

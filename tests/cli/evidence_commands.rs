@@ -225,7 +225,7 @@ async fn a_file_holds_however_it_was_made(backend: Backend) {
     assert_eq!(ended.count(), 1, "{keys}");
 
     // Over HTTP with a key that may do just this, and with the server stopped.
-    let clerk = scene.on.caller(&["--capability", "ledger:evidence"]).await;
+    let clerk = scene.on.caller(&["--capability", "ledger:entries"]).await;
     let kept = std::fs::read_to_string(&scene.kept).expect("the kept checkpoint");
     let sent = scene.over_http(&clerk, "http.zip", &json!({ "checkpoints": [kept], "from": "2024-01-01" })).await;
     scene.expect_holds(&sent).await;
@@ -271,7 +271,7 @@ async fn personal_data_is_in_it_where_it_was_asked_for(backend: Backend) {
     assert!(!scene.verify(&sealed, &[]).await.success().contains("personal data"));
 
     // Over HTTP this takes a capability more.
-    let clerk = scene.on.caller(&["--capability", "ledger:evidence"]).await;
+    let clerk = scene.on.caller(&["--capability", "ledger:entries"]).await;
     let with = json!({ "with_personal_data": true });
     let ask = async |api: &Client, body: &Value| {
         api.admin_answer(api.request(Method::POST, &format!("/ledger/v1/licenses/{}/evidence", scene.number)).json(body)).await
@@ -281,7 +281,7 @@ async fn personal_data_is_in_it_where_it_was_asked_for(backend: Backend) {
     assert!(refused.body["detail"].as_str().is_some_and(|detail| detail.contains("ledger:personal-data")), "{}", refused.body);
     let sent = scene.over_http(&clerk, "http-sealed.zip", &json!({})).await;
     assert!(TRACES.iter().all(|trace| !holds(&sent, trace)));
-    let trusted = scene.on.caller(&["--capability", "ledger:evidence", "--capability", "ledger:personal-data"]).await;
+    let trusted = scene.on.caller(&["--capability", "ledger:entries", "--capability", "ledger:personal-data"]).await;
     let sent = scene.over_http(&trusted, "http-open.zip", &with).await;
     assert!(TRACES.iter().all(|trace| holds(&sent, trace)));
     scene.verify(&sent, &[]).await.success();

@@ -82,9 +82,12 @@ async fn an_auditors_key_opens_the_log_and_nothing_else(backend: Backend) {
             expect_problem(&stranger, path, 401, "invalid-api-key").await;
         }
     }
+    // A dispute file is made of entries.
+    let export = |api: &Client| api.request(Method::POST, &format!("/ledger/v1/licenses/{license}/evidence")).json(&json!({}));
+    let refused = reader.admin_answer(export(&reader)).await;
+    refused.expect_problem(403, "not-permitted");
+    assert_eq!(refused.body["detail"], "The API key lacks the capability ledger:entries.");
     // The auditor reads; beyond that, nothing.
-    let export = auditor.request(Method::POST, &format!("/ledger/v1/licenses/{license}/evidence")).json(&json!({}));
-    auditor.admin_answer(export).await.expect_problem(403, "not-permitted");
     for path in ["licenses", "products", "api-keys", "block-list", "products/1/key-pairs", "settings"] {
         auditor.admin_get(path).await.expect_problem(403, "not-permitted");
     }
@@ -93,6 +96,7 @@ async fn an_auditors_key_opens_the_log_and_nothing_else(backend: Backend) {
     }
     // No look at it is an event; the three keys are.
     assert_eq!(on.ledger.event_count().await, events + 3);
+    assert_eq!(export(&auditor).send().await.expect("an answer").status(), 200);
 }
 
 async fn proofs_are_for_everybody_where_it_is_configured(backend: Backend) {
@@ -111,6 +115,7 @@ async fn proofs_are_for_everybody_where_it_is_configured(backend: Backend) {
     for path in ENTRIES.into_iter().chain(closed.iter().map(String::as_str)) {
         expect_problem(&nobody, path, 401, "invalid-api-key").await;
     }
+    assert_eq!(cache_of(&get(&nobody, "tile/0/000.p/1").await.1), "public, max-age=31536000, immutable");
     // A key that is shown must be one.
     let stranger = on.api.with_key(ApiKey::Header("made-up".to_owned()));
     expect_problem(&stranger, "checkpoint", 401, "invalid-api-key").await;

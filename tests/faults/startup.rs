@@ -1,9 +1,12 @@
 //! What the server refuses to start with, saying why; and what it must cope with when several start at once.
 
+use std::path::Path;
+
 use futures::future::join_all;
 
 use crate::support::cluster::Cluster;
 use crate::support::ledger::random_hex;
+use crate::support::raw;
 use crate::support::{Backend, GLOBAL, Ledger, PRODUCT, ServeOptions, both_backends, fields};
 
 const SERVE: [&str; 3] = ["serve", "--listen", "127.0.0.1:0"];
@@ -123,6 +126,43 @@ async fn a_file_that_is_no_ledger_is_refused_and_left_alone() {
     let said = ledger.run(&SERVE).await.failure(1);
     assert!(said.contains("ledger.db"), "{said}");
     assert!(untouched());
+}
+
+/// The database's file as a backup has it, put back under the checkpoint that was published since.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_old_copy_of_the_database_is_refused() {
+    let ledger = Ledger::new(Backend::Sqlite).await;
+    let server = ledger.serve().await;
+    let api = server.client();
+    let product = api.new_product().await;
+    let file = ledger.place.sqlite_file();
+    let backup = ledger.directory().join("backup.db");
+    raw::execute(&ledger.place, &format!("VACUUM INTO '{}'", backup.display())).await.expect("a backup can be made");
+    let license = api.new_license(product, fields!()).await;
+    let last = ledger.event_count().await - 1;
+    api.ledger_get(&format!("receipts/{last}")).await.expect(200);
+    server.stop().await;
+    let put_back = |from: &Path| {
+        for name in ["ledger.db-wal", "ledger.db-shm"] {
+            let _ = std::fs::remove_file(ledger.place.data_dir.join(name));
+        }
+        std::fs::copy(from, &file).expect("a copy can be put back");
+    };
+    let kept = ledger.directory().join("kept.db");
+    raw::execute(&ledger.place, &format!("VACUUM INTO '{}'", kept.display())).await.expect("a backup can be made");
+
+    put_back(&backup);
+    let said = ledger.run(&SERVE).await.failure(1);
+    assert!(said.contains("an old copy of the database was put back"), "{said}");
+    assert_eq!(ledger.event_count().await, last - 1, "what is refused leaves nothing behind");
+    put_back(&kept);
+    let server = ledger.serve().await;
+    server.client().verify(&license, "a.example").await.expect(202, PRODUCT);
+    server.stop().await;
+    // Who means to put it back says so by taking the file away.
+    put_back(&backup);
+    std::fs::remove_file(ledger.place.data_dir.join("checkpoint")).expect("there is a checkpoint file");
+    ledger.serve().await.client().verify(&license, "a.example").await.expect(203, GLOBAL);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -31,6 +31,7 @@ use super::{
     operation::Operation,
 };
 use crate::{
+    access::AccessError,
     app::App,
     ledger::{Actor, Command, Forget, Idempotency, Origin, Outcome, Request as LedgerRequest, SubjectName},
 };
@@ -85,7 +86,10 @@ impl AdminCall {
             let capability = operation.capability();
             let reading = to_read(capability);
             let capabilities = if operation.has_reading_capability() { vec![capability, reading.as_str()] } else { vec![capability] };
-            let api_key = app.access.check_key_for(presented, &capabilities, client_ip, app.clock.now()).await?;
+            let api_key = match app.access.check_key_for(presented, &capabilities, client_ip, app.clock.now()).await {
+                Err(AccessError::NotPermitted) => return Err(Problem::lacks(capability)),
+                checked => checked?,
+            };
             if let Some(wait_s) = app.limits.key_over(api_key) {
                 return Err(Problem::from(Answer::too_many_requests(wait_s)));
             }

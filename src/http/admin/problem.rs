@@ -134,6 +134,11 @@ impl Problem {
 
     /// It may work later.
     #[must_use]
+    pub fn lacks(capability: &str) -> Self {
+        Self::new(Kind::NotPermitted, format!("The API key lacks the capability {capability}."))
+    }
+
+    #[must_use]
     pub fn unavailable(detail: &'static str) -> Self {
         Self::new(Kind::Unavailable, detail)
     }

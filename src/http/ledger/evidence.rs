@@ -14,7 +14,7 @@ use crate::{
     app::App,
     evidence::{self, EARLIER_MAX, ExportOptions},
     http::{
-        admin::{AdminCall, Check, Json, Kind, Problem, Raw, Replied},
+        admin::{AdminCall, Check, Json, Problem, Raw, Replied},
         doc::{Doc, Given, Parameter, Place, Shape},
     },
 };
@@ -45,7 +45,7 @@ pub struct EvidenceRequest {
 pub const EXPORT: Doc = Doc::new("Make a dispute file of a license")
     .details(
         "An archive that proves, without this server, what happened to the license and that nothing is left out; `keyledger evidence verify` \
-         checks it. It holds the license's key. A checkpoint is published for it.",
+         checks it. It holds the license's key, as entries do. A checkpoint is published for it.",
     )
     .parameters(&[Parameter::required("license", Shape::Text, "The license's number, id or key.").at(Place::Path)])
     .given(&[Given::new(200, "The archive.", "application/zip", Shape::Binary)]);
@@ -67,7 +67,7 @@ pub async fn export(call: AdminCall, Json(request): Json<EvidenceRequest>) -> Re
     }
     check.end()?;
     if request.with_personal_data && !call.may(PERSONAL_DATA).await? {
-        return Err(Problem::new(Kind::NotPermitted, format!("The API key lacks the capability {PERSONAL_DATA}.")));
+        return Err(Problem::lacks(PERSONAL_DATA));
     }
     let app = &call.app;
     let stream = app.ledger.license_stream(call.text("license")).await?;

@@ -18,6 +18,8 @@ const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 const BYTES: HeaderValue = HeaderValue::from_static("application/octet-stream");
 /// A tile never changes.
 const FOREVER: HeaderValue = HeaderValue::from_static("private, max-age=31536000, immutable");
+/// Where it is for everybody, caches on the way may keep it too.
+const FOREVER_FOR_ALL: HeaderValue = HeaderValue::from_static("public, max-age=31536000, immutable");
 /// The checkpoint changes every few seconds.
 const BRIEFLY: HeaderValue = HeaderValue::from_static("no-cache");
 
@@ -102,7 +104,8 @@ pub async fn tile(call: AdminCall, (): ()) -> Replied<Raw> {
     let entries = tiles.entries(Tree::Log, level, name.number).await?;
     let wanted = usize::try_from(name.width).unwrap_or_default() * ENTRY_BYTES;
     let body = entries.get(..wanted).ok_or_else(Problem::internal)?.to_vec();
-    Ok(Raw { content_type: BYTES, cache: FOREVER, file_name: None, body })
+    let cache = if call.app.evidence.is_public() { FOREVER_FOR_ALL } else { FOREVER };
+    Ok(Raw { content_type: BYTES, cache, file_name: None, body })
 }
 
 pub const ENTRIES: Doc = Doc::new("An entry bundle")

@@ -24,9 +24,11 @@ use refold::Refold;
 
 /// So few events may be left to read under the lock: some milliseconds.
 const TAIL_EVENTS: i64 = 1_000;
+/// Events of streams that only the tail named, folded under the lock: some tens of milliseconds. A longer stream is folded without it.
+const LOCKED_STREAM_EVENTS: i64 = 5_000;
 /// How often the events are read that came while others were: each time fewer, unless they come faster than they are read.
 const CATCH_UP_ROUNDS: u32 = 16;
-/// How often it begins anew because another subject was forgotten meanwhile, through another process.
+/// How often it begins anew because another subject was forgotten meanwhile, through another process, or a long stream came to be meant.
 const TRIES_MAX: u32 = 8;
 /// Rows that one transaction changes: as many as PostgreSQL was seen to manage within the time that a statement is given.
 pub const FORGOTTEN_ROWS_MAX: usize = 100_000;
@@ -49,7 +51,8 @@ pub struct Forget {
 
 /// Why an attempt came to nothing.
 enum Stopped {
-    /// The rows were folded with a key that has since been destroyed.
+    /// What was read beforehand no longer does: rows were folded with a key that has since been destroyed, or too much came to be read
+    /// under the lock.
     Stale,
     Failed(ExecuteError),
 }
@@ -95,7 +98,7 @@ impl Ledger {
                 }
             }
         }
-        Err(ExecuteError::Unavailable("others are forgotten at the same time".to_owned()))
+        Err(ExecuteError::Unavailable("others are forgotten, or much is recorded of this one, at the same time".to_owned()))
     }
 
     async fn try_to_forget(&self, forget: &Forget) -> Result<Outcome, Stopped> {
@@ -107,7 +110,7 @@ impl Ledger {
                 if next_position - refold.read_to() <= TAIL_EVENTS && refold.read_to() > 0 {
                     break;
                 }
-                refold.advance(next_position).await?;
+                refold.advance(next_position, i64::MAX).await?;
             }
             if refold.keys().len() > FORGOTTEN_ROWS_MAX {
                 return Err(ExecuteError::Unavailable(format!("its data is in more than {FORGOTTEN_ROWS_MAX} rows")).into());
@@ -152,7 +155,7 @@ impl Ledger {
 
         let request_hash = forget.idempotency.as_ref().map(|idempotency| idempotency.id.as_slice());
         let outcome = if let Some((subject, mut refold)) = subject {
-            refold.advance(next_position).await?;
+            refold.advance(next_position, LOCKED_STREAM_EVENTS).await?;
             let mut further = Lookups::default();
             further.rows.extend(refold.keys().filter(|key| lookups.rows.binary_search(key).is_err()));
             if !further.is_empty() {

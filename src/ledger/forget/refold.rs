@@ -21,7 +21,7 @@ const SEARCHED_EVENTS: i64 = 20_000;
 const STREAM_EVENTS: i64 = 1_000;
 
 /// The sealed objects that name a subject. A log has no index of them: forgetting is rare, and appending must not pay for it.
-const NAMING: &str = "SELECT aggregate_type, aggregate_id, position, event_type, event_version, CAST(payload AS TEXT) FROM events \
+const NAMING: &str = "SELECT aggregate_type, aggregate_id, position, sequence, event_type, event_version, CAST(payload AS TEXT) FROM events \
                       WHERE CAST(payload AS TEXT) LIKE $1 AND position >= $2 AND position < $3 ORDER BY position";
 const MOVED: &str = "SELECT DISTINCT aggregate_type, aggregate_id FROM events WHERE position >= $1 AND position < $2";
 const STREAM: &str = "SELECT position, sequence, event_id, event_type, event_version, recorded_at, CAST(payload AS TEXT) FROM events \
@@ -40,6 +40,14 @@ pub(super) struct Refold {
     keys: HashSet<RowKey>,
     /// A stream comes again where rows of it turn out to be meant after others.
     folds: Vec<StreamFold>,
+}
+
+/// Rows of a stream that turn out to be meant.
+#[derive(Default)]
+struct NewRows {
+    keys: BTreeSet<RowKey>,
+    /// The sequence of the last event that was new for one: so many must be folded.
+    sequence: i64,
 }
 
 /// Some rows of a stream, folded from its beginning.
@@ -81,7 +89,8 @@ impl Refold {
     }
 
     /// Takes in the events before a position. Streams are read to their present end: only under the lock that is this position.
-    pub(super) async fn advance(&mut self, to: i64) -> Result<(), Stopped> {
+    /// Those that were not folded before may have this many events.
+    pub(super) async fn advance(&mut self, to: i64, events_max: i64) -> Result<(), Stopped> {
         let from = self.read_to;
         if from > 0 {
             let moved = self.moved(from, to).await?;
@@ -93,7 +102,11 @@ impl Refold {
                 fold.advance(&mut self.source).await?;
             }
         }
-        for (stream, keys) in self.search(from, to).await? {
+        let found = self.search(from, to).await?;
+        if found.values().map(|new| new.sequence).sum::<i64>() > events_max {
+            return Err(Stopped::Stale);
+        }
+        for (stream, NewRows { keys, .. }) in found {
             let mut fold = StreamFold { stream, sequence: 0, rows: keys.into_iter().map(|key| (key, None)).collect() };
             fold.advance(&mut self.source).await?;
             self.folds.push(fold);
@@ -114,15 +127,15 @@ impl Refold {
     }
 
     /// Looks for sealed objects of the subject in `from..to`; the rows that they are new for, by stream.
-    async fn search(&mut self, from: i64, to: i64) -> Result<BTreeMap<StreamName, BTreeSet<RowKey>>, Stopped> {
+    async fn search(&mut self, from: i64, to: i64) -> Result<BTreeMap<StreamName, NewRows>, Stopped> {
         let naming = format!("%\"subject\":\"{}\"%", self.subject.hyphenated());
-        let mut streams: BTreeMap<StreamName, BTreeSet<RowKey>> = BTreeMap::new();
+        let mut streams: BTreeMap<StreamName, NewRows> = BTreeMap::new();
         for from in (from..to).step_by(SEARCHED_EVENTS as usize) {
             let parameters = [naming.as_str().into(), from.into(), (from + SEARCHED_EVENTS).min(to).into()];
             for row in self.source.store.query(NAMING, &parameters).await? {
                 let mut values = Values::from(row);
                 let stream = stream_name(&mut values).map_err(unreadable)?;
-                let position = values.int().map_err(unreadable)?;
+                let (position, sequence) = (values.int().map_err(unreadable)?, values.int().map_err(unreadable)?);
                 let event = event(&stream.0, position, &mut values)?;
                 let is_named = matches!(event.personal(), Some(Personal::Sealed(sealed)) if sealed.subject == self.subject);
                 if !is_named {
@@ -132,7 +145,9 @@ impl Refold {
                 self.sealed += 1;
                 for key in touches(&event).into_iter().filter(|key| key.0.holds_personal_data()) {
                     if self.keys.insert(key) {
-                        streams.entry(stream.clone()).or_default().insert(key);
+                        let new = streams.entry(stream.clone()).or_default();
+                        new.sequence = sequence;
+                        new.keys.insert(key);
                     }
                 }
             }
