@@ -138,6 +138,18 @@ impl Access {
         Ok(key.api_key.number)
     }
 
+    /// As [`Access::check_key_for`] and [`Access::blocked_by`], of an API key known by its number.
+    ///
+    /// # Errors
+    /// When the keys can't be read.
+    pub async fn is_permitted(&self, number: i64, capability: &str, ip: Option<IpAddr>, now: Timestamp) -> Result<bool, StoreError> {
+        let known = self.known().await?;
+        let is_from_there = |key: &KnownKey| key.networks.is_empty() || ip.is_some_and(|ip| key.networks.iter().any(|network| network.contains(&ip)));
+        let is_permitted = |key: &KnownKey| key.api_key.is_active(now) && key.api_key.allows(capability) && is_from_there(key);
+        let is_known = known.keys.values().any(|key| key.api_key.number == number && is_permitted(key));
+        Ok(is_known && known.blocks.blocked_by(ip, None).is_none())
+    }
+
     /// Whether an API key, known by its number, has a capability.
     ///
     /// # Errors

@@ -5,13 +5,14 @@ use std::sync::{Arc, Mutex, OnceLock};
 use bytes::Bytes;
 use ipnet::IpNet;
 use metrics_exporter_prometheus::PrometheusHandle;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use crate::{
     access::Access,
     clock::Clock,
     envato::{Envato, EnvatoConfig},
     evidence::{self, Evidence, EvidenceConfig, EvidenceError},
+    feed::Feed,
     files::Files,
     ledger::Ledger,
     limits::{Limits, RateLimit},
@@ -76,6 +77,10 @@ pub struct App {
     pub openapi: OnceLock<Bytes>,
     /// Tells the background that there is something to do.
     pub wake: Notify,
+    /// The log for those who follow it.
+    pub feed: Feed,
+    /// Whether the server stops: what goes on for long ends.
+    pub stopping: watch::Sender<bool>,
     /// What the check of the log has come to.
     pub watch: Watch,
 }
@@ -104,6 +109,7 @@ impl App {
         let evidence = Evidence::start(ledger.clone(), clock.clone(), note_signer, &config.evidence, destinations).await?;
         let envato = config.envato.as_ref().map(|config| Envato::new(outgoing.clone(), config));
         Ok(Self {
+            feed: Feed::new(ledger.clone()),
             ledger,
             signer,
             evidence,
@@ -120,6 +126,7 @@ impl App {
             limits_answer: Mutex::default(),
             openapi: OnceLock::new(),
             wake: Notify::new(),
+            stopping: watch::Sender::new(false),
             watch: Watch::default(),
         })
     }

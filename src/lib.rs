@@ -7,6 +7,7 @@ pub mod cli;
 pub mod clock;
 pub mod envato;
 pub mod evidence;
+pub mod feed;
 pub mod files;
 pub mod http;
 pub mod ledger;

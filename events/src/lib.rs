@@ -19,6 +19,7 @@ pub mod ledger;
 pub mod license;
 pub mod personal;
 pub mod product;
+pub mod public;
 pub mod release;
 pub mod settings;
 pub mod stream_map;

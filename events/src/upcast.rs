@@ -41,8 +41,11 @@ impl EventUpcaster for Added {
     }
 }
 
-/// Brings a payload of an older version up to the current one; `None` where there is nothing to do.
-pub(crate) fn upcast(event_type: &str, event_version: &str, payload: &str) -> Result<Option<(String, String)>, serde_json::Error> {
+/// Brings a payload of an older version up to the current one, with its version; `None` where there is nothing to do.
+///
+/// # Errors
+/// When the payload is no JSON.
+pub fn upcast(event_type: &str, event_version: &str, payload: &str) -> Result<Option<(String, String)>, serde_json::Error> {
     // Made once: replay asks for every event.
     static UPCASTERS: LazyLock<Vec<Box<dyn EventUpcaster>>> = LazyLock::new(upcasters);
     let upcasters = &*UPCASTERS;

@@ -7,8 +7,24 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use keyledger_events::{
-    Event, Personal, Sealed, SubjectKind, Timestamp, api_key::*, assignment_job::*, block::*, contract::*, delivery::*, download_token::*,
-    generator::*, key_pair::*, ledger::*, license::*, product::*, release::*, settings::*, stream_map::*, subject::*, telemetry::*,
+    Event, Personal, Sealed, SubjectKind, Timestamp,
+    api_key::*,
+    assignment_job::*,
+    block::*,
+    contract::*,
+    delivery::*,
+    download_token::*,
+    generator::*,
+    key_pair::*,
+    ledger::*,
+    license::*,
+    product::*,
+    public::{key_facts, public_name, public_names},
+    release::*,
+    settings::*,
+    stream_map::*,
+    subject::*,
+    telemetry::*,
 };
 use uuid::Uuid;
 
@@ -385,4 +401,25 @@ fn a_payload_of_another_type_or_version_is_refused() {
     assert!(Event::decode("product", "LicenseCreated", "1.0", &payload).is_err());
     assert!(Event::decode("future", "LicenseCreated", "1.0", &payload).is_err());
     assert!(Event::decode("license", "LicenseCreated", "1.0", "{").is_err());
+}
+
+/// Subscribers know every event by a name of its own.
+#[test]
+fn every_event_has_a_public_name() {
+    let names: BTreeSet<&str> = all().iter().map(|event| public_name(event.event_type()).unwrap()).collect();
+    assert_eq!(names.len(), all().iter().map(Event::event_type).collect::<BTreeSet<_>>().len());
+    assert_eq!(names, public_names().collect());
+    assert_eq!(public_name("NothingOfOurs"), None);
+}
+
+/// Whoever shows events to those who may not see keys learns from [`key_facts`] where they are.
+#[test]
+fn every_key_is_among_the_facts_that_are_keys() {
+    for event in all() {
+        let payload: serde_json::Value = serde_json::from_str(&event.payload().unwrap()).unwrap();
+        for (name, fact) in payload[event.event_type()].as_object().unwrap() {
+            let is_key = fact.as_str().is_some_and(|fact| fact.starts_with("3a343c8a") || fact.starts_with("6dabe9fa"));
+            assert_eq!(is_key, key_facts(event.event_type()).contains(&name.as_str()), "{name} of {}", event.event_type());
+        }
+    }
 }

@@ -158,6 +158,8 @@ pub async fn run(args: ServeArgs) -> Result<(), Failure> {
         }
     });
     let background = tokio::spawn(background::run(Arc::clone(&app)));
+    let others = Arc::clone(&app);
+    let following = tokio::spawn(async move { others.feed.watch_others().await });
     let watching = NonZeroU32::new(args.integrity_rate).map(|rate| tokio::spawn(watch::run(Arc::clone(&app), rate)));
     println!("keyledger listening on http://{address}");
     tracing::info!(%address, backend = ledger.store().backend(), "serving");
@@ -173,6 +175,7 @@ pub async fn run(args: ServeArgs) -> Result<(), Failure> {
     };
     http::serve(listener, app, shutdown).await?;
     background.abort();
+    following.abort();
     if let Some(watching) = watching {
         watching.abort();
     }

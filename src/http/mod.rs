@@ -18,6 +18,7 @@ mod download;
 mod endpoint;
 mod envelope;
 mod extract;
+mod feed;
 mod generators;
 mod health;
 mod items;

@@ -10,6 +10,8 @@ const BASE: &str = "/api/v1/";
 const ADMIN_BASE: &str = "/admin/v1/";
 /// Where the log itself is read.
 const LEDGER_BASE: &str = "/ledger/v1/";
+/// Where it is followed.
+const FEED_BASE: &str = "/feed/v1/";
 
 /// Where interface B lives.
 const LICENSE_SERVICE_BASE: &str = "/api/license/";
@@ -70,8 +72,8 @@ impl Family {
     #[must_use]
     pub fn of(path: &str) -> Self {
         match path {
-            "/admin" | "/ledger" => Self::Admin,
-            path if path.starts_with("/admin/") || path.starts_with("/ledger/") => Self::Admin,
+            "/admin" | "/ledger" | "/feed" => Self::Admin,
+            path if ["/admin/", "/ledger/", "/feed/"].iter().any(|base| path.starts_with(base)) => Self::Admin,
             path if path.starts_with(LICENSE_SERVICE_BASE) => Self::LicenseService,
             _ => Self::Signed,
         }
@@ -191,7 +193,7 @@ impl Operation {
     /// Whether the configured rate limits hold for it.
     #[must_use]
     pub fn is_limited(&self) -> bool {
-        [BASE, ADMIN_BASE, LEDGER_BASE].iter().any(|base| self.path.starts_with(base))
+        [BASE, ADMIN_BASE, LEDGER_BASE, FEED_BASE].iter().any(|base| self.path.starts_with(base))
     }
 
     #[must_use]

@@ -10,7 +10,7 @@ use super::{
     body::LARGE_BODY_MAX,
     changelog, contract_api, contracts, docs, download,
     endpoint::Routes,
-    generators, health, jwks,
+    feed, generators, health, jwks,
     ledger::{self, proofs, tiles},
     license, license_keys, license_meta, license_service, lists, openapi,
     operation::Operation,
@@ -159,6 +159,11 @@ pub fn routes() -> Routes {
             post("/ledger/v1/licenses/{license}/evidence").needs(ledger::ENTRIES).shows_more_with(&[ledger::PERSONAL_DATA]),
             &ledger::evidence::EXPORT,
             ledger::evidence::export,
+        )
+        .admin(
+            get("/feed/v1/events").needs(feed::READ).shows_more_with(&[feed::LICENSE_KEYS, feed::PERSONAL_DATA]),
+            &feed::events::EVENTS,
+            feed::events::events,
         )
         .admin(post("/admin/v1/subjects/forget").needs(SUBJECTS), &subjects::FORGET, subjects::forget)
         .plain(get("/health/live"), &health::LIVE, health::live)

@@ -18,7 +18,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 
-use super::router;
+use super::{feed::HangUp, router};
 use crate::app::App;
 
 /// Connections at the same time; more wait in the listener's queue. Each is a file descriptor, of which a process commonly
@@ -42,7 +42,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// When the listener has no address, so is none.
 pub async fn serve(listener: TcpListener, app: Arc<App>, shutdown: impl Future) -> io::Result<()> {
     let address = listener.local_addr()?;
-    let router = router(app);
+    let router = router(Arc::clone(&app));
     let limit = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let graceful = GracefulShutdown::new();
     let mut connections = JoinSet::new();
@@ -69,6 +69,7 @@ pub async fn serve(listener: TcpListener, app: Arc<App>, shutdown: impl Future) 
     drop(listener);
     tracing::info!(%address, connections = connections.len(), "stopping; requests in progress may end");
     tokio::time::sleep(ARRIVED_WITHIN).await;
+    app.stopping.send_replace(true);
     if tokio::time::timeout(DRAIN_WITHIN, graceful.shutdown()).await.is_err() {
         tracing::warn!("requests in progress took too long and are dropped");
     }
@@ -81,8 +82,11 @@ async fn connection(stream: TcpStream, peer: SocketAddr, router: Router, watcher
         tracing::debug!(%error, "a connection takes no TCP_NODELAY");
     }
     let service = TowerToHyperService::new(router);
+    let hang_up = HangUp::default();
+    let asked = hang_up.clone();
     let with_peer = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(ConnectInfo(peer));
+        request.extensions_mut().insert(asked.clone());
         service.call(request)
     });
     let served = http1::Builder::new()
@@ -90,8 +94,11 @@ async fn connection(stream: TcpStream, peer: SocketAddr, router: Router, watcher
         .header_read_timeout(HEAD_WITHIN)
         .max_buf_size(BUFFER_MAX)
         .serve_connection(TokioIo::new(stream), with_peer);
-    if let Err(error) = watcher.watch(served).await {
-        tracing::debug!(%error, "a connection ended badly");
+    tokio::select! {
+        served = watcher.watch(served) => if let Err(error) = served {
+            tracing::debug!(%error, "a connection ended badly");
+        },
+        () = hang_up.asked_for() => tracing::debug!("a connection whose client took nothing is closed"),
     }
     drop(permit);
 }

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use keyledger_events::Timestamp;
@@ -66,7 +66,18 @@ impl Job {
 pub(super) struct Shared {
     pub queued: AtomicUsize,
     pub queued_weight: AtomicUsize,
-    pub head_position: AtomicI64,
+    /// How many events this process knows of.
+    pub head: watch::Sender<i64>,
+}
+
+impl Shared {
+    pub fn move_to(&self, next_position: i64) {
+        self.head.send_if_modified(|known| {
+            let is_further = *known < next_position;
+            *known = next_position.max(*known);
+            is_further
+        });
+    }
 }
 
 struct Meters {
@@ -206,7 +217,7 @@ impl Executor {
         }
         self.meters.commits.increment(1);
         self.meters.batch_events.record(events as f64);
-        self.shared.head_position.store(position, Ordering::Relaxed);
+        self.shared.move_to(position);
         Ok(results)
     }
 }

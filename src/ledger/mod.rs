@@ -125,7 +125,24 @@ impl Ledger {
     /// The position after the last event that this process wrote or found at its start.
     #[must_use]
     pub fn head_position(&self) -> i64 {
-        self.shared.head_position.load(Ordering::Relaxed)
+        *self.shared.head.borrow()
+    }
+
+    /// How many events there are, as far as this process knows; tells of each more.
+    #[must_use]
+    pub fn moved(&self) -> watch::Receiver<i64> {
+        self.shared.head.subscribe()
+    }
+
+    /// Whether anybody waits for events.
+    #[must_use]
+    pub fn is_followed(&self) -> bool {
+        self.shared.head.receiver_count() > 0
+    }
+
+    /// Another process appended: so many events there are now.
+    pub fn note_moved(&self, next_position: i64) {
+        self.shared.move_to(next_position);
     }
 
     /// Whether commands can be executed now.

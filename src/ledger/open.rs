@@ -1,7 +1,6 @@
 //! Opening a ledger: its secret, its first events, its executor.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use keyledger_events::Timestamp;
@@ -105,7 +104,7 @@ impl Ledger {
             Versions::Older => return Err(OpenError::Older),
         }
         let shared = Arc::new(Shared::default());
-        shared.head_position.store(head.next_position, Ordering::Relaxed);
+        shared.move_to(head.next_position);
         let (queue, jobs) = mpsc::channel(QUEUE_COMMANDS_MAX);
         let (stopped, executor) = watch::channel(false);
         let (closing, told_to_close) = watch::channel(false);

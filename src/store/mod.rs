@@ -222,6 +222,21 @@ pub struct Publication {
     pub checkpoint: Option<StoredCheckpoint>,
 }
 
+/// A statement that changes what is kept for those who read the log: their places in it, leases, statistics. The SQL is the same for
+/// both backends.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Statement {
+    pub sql: &'static str,
+    pub parameters: Vec<Value>,
+}
+
+impl Statement {
+    #[must_use]
+    pub fn new(sql: &'static str, parameters: impl Into<Vec<Value>>) -> Self {
+        Self { sql, parameters: parameters.into() }
+    }
+}
+
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// The database can't be reached or is busy: the same call may work later.
@@ -288,6 +303,9 @@ pub trait Store: Send + Sync {
 
     /// Keeps what was given back for a checkpoint; the first answer stays.
     async fn keep_hand_out(&self, hand_out: &StoredHandOut) -> Result<(), StoreError>;
+
+    /// Runs statements as one transaction, and gives the rows that the first one returns. Where it returns none, nothing is done.
+    async fn change(&self, statements: &[Statement]) -> Result<Vec<Vec<Value>>, StoreError>;
 
     /// A view of the whole database that stands still while others write.
     async fn snapshot(&self) -> Result<Box<dyn Snapshot>, StoreError>;

@@ -10,7 +10,9 @@ use keyledger::{
         Command, CommandResult, Ledger, Options,
         history::{AsOf, HistoryFilter, Page, Question, Verdict},
     },
-    store::{Found, Head, Lookups, Publication, Rebuild, Snapshot, Store, StoreError, StoredEvent, StoredHandOut, StoredSubject, Transaction},
+    store::{
+        Found, Head, Lookups, Publication, Rebuild, Snapshot, Statement, Store, StoreError, StoredEvent, StoredHandOut, StoredSubject, Transaction,
+    },
     vault::MasterKey,
 };
 use keyledger_events::{product::ProductFields, values::Identifier};
@@ -103,6 +105,10 @@ impl Store for Counting {
 
     async fn keep_hand_out(&self, hand_out: &StoredHandOut) -> Result<(), StoreError> {
         self.opened.store.keep_hand_out(hand_out).await
+    }
+
+    async fn change(&self, statements: &[Statement]) -> Result<Vec<Vec<Value>>, StoreError> {
+        self.opened.store.change(statements).await
     }
 
     async fn vacuum(&self) -> Result<(), StoreError> {

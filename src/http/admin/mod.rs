@@ -156,6 +156,15 @@ impl AdminCall {
         Ok(self.app.access.allows(self.api_key, capability).await?)
     }
 
+    /// Whether the call would be permitted now: for those that go on for long.
+    ///
+    /// # Errors
+    /// When the keys can't be read.
+    pub async fn is_still_permitted(&self, capability: &str) -> Replied<bool> {
+        let now = self.app.clock.now();
+        Ok(self.app.access.is_permitted(self.api_key, capability, self.origin.client_ip, now).await?)
+    }
+
     /// Who asks, and under which idempotency key, for what executes commands itself. `compared` is what the key compares.
     #[must_use]
     pub fn request_parts(&self, compared: &[u8]) -> (Origin, Option<Idempotency>) {

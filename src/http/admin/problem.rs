@@ -54,6 +54,7 @@ kinds! {
     AccessDenied = 403 "access-denied" "The address is on the block list",
     NotFound = 404 "not-found" "There is nothing here",
     MethodNotAllowed = 405 "method-not-allowed" "The method is not allowed here",
+    NotAcceptable = 406 "not-acceptable" "The answer can't be had in that form",
     Conflict = 409 "conflict" "The present state doesn't allow it",
     IdempotencyConflict = 409 "idempotency-conflict" "The Idempotency-Key came with another request before",
     PayloadTooLarge = 413 "payload-too-large" "The body is too large",

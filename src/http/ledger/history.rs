@@ -6,8 +6,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
-use super::{ENTRIES, LICENSE, PERSONAL_DATA, PersonalDataState, input::Repeatable, masked};
+use super::{ENTRIES, LICENSE, PERSONAL_DATA, PersonalDataState, input::Repeatable};
 use crate::{
+    feed::masked,
     http::{
         admin::{AdminCall, Check, Paged, Replied, Wanted},
         doc::Doc,

@@ -10,6 +10,8 @@ pub mod state;
 pub mod tiles;
 pub mod verify;
 
+pub use input::Repeatable;
+
 use keyledger_events::Timestamp;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -78,15 +80,6 @@ fn as_of(text: Option<&str>) -> Replied<AsOf> {
     as_of.ok_or_else(|| Problem::invalid_field("as_of", wrong))
 }
 
-/// The first characters that a masked key shows: enough to tell keys apart for who knows them.
-const MASK_SHOWS: usize = 4;
-
-/// A key for those who may not see it: its first characters, and of a short one fewer.
-fn masked(key: &str) -> String {
-    let shown = MASK_SHOWS.min(key.chars().count() / 3);
-    key.chars().take(shown).chain(['…']).collect()
-}
-
 impl From<HistoryError> for Problem {
     fn from(error: HistoryError) -> Self {
         match error {
@@ -116,14 +109,6 @@ impl From<HistoryError> for Problem {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_masked_key_shows_its_beginning_alone() {
-        assert_eq!(masked("ABCD-EFGH-IJKL"), "ABCD…");
-        assert_eq!(masked("K-12345"), "K-…");
-        assert_eq!(masked("ab"), "…");
-        assert_eq!(masked("größe-1234567"), "größ…");
-    }
 
     #[test]
     fn a_point_is_a_position_or_a_time() {

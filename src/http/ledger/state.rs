@@ -4,8 +4,9 @@ use keyledger_events::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{ENTRIES, LICENSE, LedgerPoint, PERSONAL_DATA, PersonalDataState, as_of, masked};
+use super::{ENTRIES, LICENSE, LedgerPoint, PERSONAL_DATA, PersonalDataState, as_of};
 use crate::{
+    feed::masked,
     http::{
         admin::{AdminCall, Kind, LicenseStatus, Page, Problem, Query, Replied, Shown, Wanted},
         doc::Doc,

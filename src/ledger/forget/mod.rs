@@ -6,8 +6,6 @@
 
 mod refold;
 
-use std::sync::atomic::Ordering;
-
 use keyledger_events::{
     Event, SubjectKind,
     subject::{self, Subject, SubjectCommand, SubjectError},
@@ -195,7 +193,7 @@ impl Ledger {
             Err(StoreError::CommitUnknown(error)) => ask_after(self.store.as_ref(), first_event, error).await?,
             Err(error) => return Err(error.into()),
         }
-        self.shared.head_position.fetch_max(position, Ordering::Relaxed);
+        self.shared.move_to(position);
         Ok(outcome)
     }
 }

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use keyledger_events::{Event, Timestamp, contract::ContractEvent, license::LicenseEvent};
+use keyledger_events::{Event, Timestamp, public::key_facts};
 use keyledger_projections::{Row, RowKey, Table, Value, fold, touches};
 
 use super::{
@@ -99,7 +99,7 @@ impl Ledger {
             }
             if is_wanted {
                 let api_key_name = self.name_of_actor(&told, &mut names).await?;
-                entries.push(HistoryEntry { key_facts: key_facts(&told.recorded.event), told, api_key_name, changes });
+                entries.push(HistoryEntry { key_facts: key_facts(told.recorded.event.event_type()), told, api_key_name, changes });
             }
             if sequence >= last {
                 break;
@@ -183,58 +183,11 @@ fn differences(key: RowKey, before: Option<&Row>, after: Option<&Row>) -> Vec<Ch
         .collect()
 }
 
-/// The facts of an event's payload that are keys.
-fn key_facts(event: &Event) -> &'static [&'static str] {
-    match event {
-        Event::License(LicenseEvent::LicenseCreated(_)) => &["key"],
-        Event::License(LicenseEvent::LicenseKeyReplaced(_)) => &["from", "key"],
-        Event::License(
-            LicenseEvent::LicenseAssigned(_)
-            | LicenseEvent::LicenseReserved(_)
-            | LicenseEvent::LicenseBlocked(_)
-            | LicenseEvent::LicenseMadeAvailable(_)
-            | LicenseEvent::OwnerChanged(_)
-            | LicenseEvent::OwnerCleared(_)
-            | LicenseEvent::ActivationLimitChanged(_)
-            | LicenseEvent::ValidityChanged(_)
-            | LicenseEvent::AssignedAtChanged(_)
-            | LicenseEvent::LicenseProductChanged(_)
-            | LicenseEvent::LicenseActivated(_)
-            | LicenseEvent::LicenseDeactivated(_)
-            | LicenseEvent::ActivationsEnded(_)
-            | LicenseEvent::ActivationRefused(_)
-            | LicenseEvent::AccessRefused(_)
-            // Their key is that of a meta entry.
-            | LicenseEvent::LicenseMetaCreated(_)
-            | LicenseEvent::LicenseMetaUpdated(_)
-            | LicenseEvent::LicenseMetaDeleted(_)
-            | LicenseEvent::ReleaseDownloaded(_)
-            | LicenseEvent::LicenseDeleted(_),
-        ) => &[],
-        Event::Contract(ContractEvent::ContractCreated(_) | ContractEvent::ContractUpdated(_)) => &["key"],
-        Event::Contract(ContractEvent::ContractDeleted(_)) => &[],
-        Event::Ledger(_)
-        | Event::KeyPair(_)
-        | Event::ApiKey(_)
-        | Event::Block(_)
-        | Event::Product(_)
-        | Event::Settings(_)
-        | Event::Telemetry(_)
-        | Event::Release(_)
-        | Event::DownloadToken(_)
-        | Event::Generator(_)
-        | Event::AssignmentJob(_)
-        | Event::Delivery(_)
-        | Event::StreamMap(_)
-        | Event::Subject(_) => &[],
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use keyledger_events::{
         Personal, Recorded,
-        license::{LicenseMetaDeleted, LicenseMetaSet},
+        license::{LicenseEvent, LicenseMetaDeleted, LicenseMetaSet},
     };
     use uuid::Uuid;
 

@@ -3,6 +3,7 @@
 
 pub mod check;
 mod folder;
+pub mod personal;
 pub(super) mod reader;
 mod verify;
 

@@ -5,7 +5,7 @@ use std::collections::{HashMap, hash_map::Entry};
 use std::sync::Arc;
 
 use futures::future::join;
-use keyledger_events::{Event, Personal, Recorded, Timestamp};
+use keyledger_events::{Event, Personal, PersonalData, Recorded, Sealed, Timestamp};
 use tokio::{sync::mpsc, task::JoinHandle};
 use uuid::Uuid;
 
@@ -151,6 +151,11 @@ impl Opener {
         self.subjects.get(&subject).is_some_and(Option::is_some)
     }
 
+    /// Opens what an event has sealed for a subject that was asked for; `None` where it was forgotten.
+    pub(in crate::ledger) fn unseal(&self, position: i64, event_id: Uuid, sealed: &Sealed) -> Result<Option<PersonalData>, ReplayError> {
+        unseal(&self.vault, &self.subjects, position, event_id, sealed)
+    }
+
     /// Opens one event whose subject was asked for; one that was forgotten stays sealed.
     pub(in crate::ledger) fn open_one(&self, recorded: Recorded) -> Result<Recorded, ReplayError> {
         open(&self.vault, &self.subjects, recorded)
@@ -249,20 +254,26 @@ pub(in crate::ledger) fn decode(stored: &StoredEvent, ledger_id: Uuid) -> Result
 
 fn open(vault: &Vault, subjects: &HashMap<Uuid, Option<SubjectKey>>, mut recorded: Recorded) -> Result<Recorded, ReplayError> {
     let (position, event_id) = (recorded.position, recorded.event_id);
-    let Some(personal) = recorded.event.personal_mut() else { return Ok(recorded) };
-    if let Personal::Sealed(sealed) = &*personal
-        && let Some(Some(key)) = subjects.get(&sealed.subject)
-        && key.kind != sealed.of
+    if let Some(personal) = recorded.event.personal_mut()
+        && let Personal::Sealed(sealed) = &*personal
+        && let Some(data) = unseal(vault, subjects, position, event_id, sealed)?
     {
-        return Err(ReplayError::Difference(format!("data subject {} is not of the kind that event {position} says", sealed.subject)));
-    }
-    let opened = match &*personal {
-        Personal::Sealed(sealed) => subjects.get(&sealed.subject).and_then(Option::as_ref).map(|key| vault.unseal(key, event_id, sealed)),
-        Personal::None | Personal::Open(_) => None,
-    };
-    if let Some(data) = opened {
-        let data = data.map_err(|_| ReplayError::Difference(format!("the personal data of event {position} does not open")))?;
         *personal = Personal::Open(data);
     }
     Ok(recorded)
+}
+
+fn unseal(
+    vault: &Vault,
+    subjects: &HashMap<Uuid, Option<SubjectKey>>,
+    position: i64,
+    event_id: Uuid,
+    sealed: &Sealed,
+) -> Result<Option<PersonalData>, ReplayError> {
+    let Some(Some(key)) = subjects.get(&sealed.subject) else { return Ok(None) };
+    if key.kind != sealed.of {
+        return Err(ReplayError::Difference(format!("data subject {} is not of the kind that event {position} says", sealed.subject)));
+    }
+    let data = vault.unseal(key, event_id, sealed);
+    data.map(Some).map_err(|_| ReplayError::Difference(format!("the personal data of event {position} does not open")))
 }

@@ -4,8 +4,8 @@
 //! Connections live on the runtime that [`PostgresStore::connect`] was called on; the store may be used from any thread
 //! that can wait for a future in a runtime's context.
 
+mod aside;
 mod error;
-mod evidence;
 mod migrate;
 mod pool;
 mod read;
@@ -27,8 +27,8 @@ use keyledger_projections::Value;
 use uuid::Uuid;
 
 use self::{
+    aside::Aside,
     error::OrStoreError,
-    evidence::Publisher,
     pool::{Readers, Writers},
     rebuild::PostgresRebuild,
     session::{Connector, Role, Session, in_time},
@@ -37,7 +37,9 @@ use self::{
     transaction::PostgresTransaction,
     value::{Cell, Parameter},
 };
-use super::{Found, Head, Lookups, Publication, Rebuild, Snapshot, Store, StoreError, StoredEvent, StoredHandOut, StoredSubject, Transaction};
+use super::{
+    Found, Head, Lookups, Publication, Rebuild, Snapshot, Statement, Store, StoreError, StoredEvent, StoredHandOut, StoredSubject, Transaction,
+};
 
 /// Queries that share a connection cost less than those that each have one, and the server works on one of them at a time.
 const READERS_MIN: usize = 2;
@@ -58,7 +60,10 @@ pub struct PostgresStore {
     sql: Arc<Sql>,
     readers: Readers,
     writers: Writers,
-    publisher: Publisher,
+    /// Tiles and checkpoints.
+    publisher: Aside,
+    /// What readers of the log keep.
+    changer: Aside,
 }
 
 impl PostgresStore {
@@ -74,8 +79,8 @@ impl PostgresStore {
         let cores = available_parallelism().map_or(READERS_MIN, usize::from);
         let readers = Readers::new(options.readers.unwrap_or(cores.clamp(READERS_MIN, READERS_MAX)));
         let writers = Writers::new(connector.clone());
-        let publisher = Publisher::new(connector.clone());
-        Ok(Self { connector, sql: Arc::new(Sql::new()), readers, writers, publisher })
+        let (publisher, changer) = (Aside::new(connector.clone()), Aside::new(connector.clone()));
+        Ok(Self { connector, sql: Arc::new(Sql::new()), readers, writers, publisher, changer })
     }
 
     /// Runs something that only reads: once more where the connection broke.
@@ -165,6 +170,10 @@ impl Store for PostgresStore {
 
     async fn keep_hand_out(&self, hand_out: &StoredHandOut) -> Result<(), StoreError> {
         self.publisher.keep_hand_out(hand_out).await
+    }
+
+    async fn change(&self, statements: &[Statement]) -> Result<Vec<Vec<Value>>, StoreError> {
+        self.changer.change(statements).await
     }
 
     async fn snapshot(&self) -> Result<Box<dyn Snapshot>, StoreError> {

@@ -38,7 +38,9 @@ use self::{
     snapshot::SqliteSnapshot,
     transaction::SqliteTransaction,
 };
-use super::{Found, Head, Lookups, Publication, Rebuild, Snapshot, Store, StoreError, StoredEvent, StoredHandOut, StoredSubject, Transaction};
+use super::{
+    Found, Head, Lookups, Publication, Rebuild, Snapshot, Statement, Store, StoreError, StoredEvent, StoredHandOut, StoredSubject, Transaction,
+};
 
 /// A few readers are enough: each is busy for microseconds.
 const READERS_MIN: usize = 2;
@@ -189,6 +191,20 @@ impl Store for SqliteStore {
 
     async fn keep_hand_out(&self, hand_out: &StoredHandOut) -> Result<(), StoreError> {
         evidence::keep_hand_out(&*lock_writer(&self.writer).await?, hand_out)
+    }
+
+    async fn change(&self, statements: &[Statement]) -> Result<Vec<Vec<Value>>, StoreError> {
+        let mut writer = lock_writer(&self.writer).await?;
+        let transaction = writer.transaction_with_behavior(TransactionBehavior::Immediate).or_store_error()?;
+        let mut returned = None;
+        for statement in statements {
+            let rows = read::query_values(&transaction, statement.sql, &statement.parameters)?;
+            if returned.get_or_insert(rows).is_empty() {
+                return Ok(Vec::new());
+            }
+        }
+        transaction.commit().or_store_error()?;
+        Ok(returned.unwrap_or_default())
     }
 
     async fn snapshot(&self) -> Result<Box<dyn Snapshot>, StoreError> {

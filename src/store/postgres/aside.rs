@@ -1,14 +1,16 @@
-//! Writing the evidence's tiles and checkpoints, on a connection of its own: whoever appends never waits for it.
+//! What is written beside the log: the evidence's tiles and checkpoints, and what readers of the log keep. Each on a connection of its
+//! own: whoever appends never waits for it.
 
+use keyledger_projections::Value;
 use tokio::sync::Mutex;
 
 use super::{
     error::OrStoreError,
-    read::column,
+    read::{column, values},
     session::{Connector, Role, Session, in_time},
     value::{Cell, Parameter},
 };
-use crate::store::{Publication, StoreError, StoredHandOut};
+use crate::store::{Publication, Statement, StoreError, StoredHandOut};
 
 const MOVE_ON: &str = "UPDATE evidence SET size = $1, licenses = $2 WHERE id = 1 AND size = $3 AND licenses = $4";
 const PUT_TILES: &str = "INSERT INTO tile (tree, level, number, entries) SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bytea[]) \
@@ -18,13 +20,13 @@ const INSERT_CHECKPOINT: &str = "INSERT INTO checkpoint (size, root, made_at, no
 const INSERT_HAND_OUT: &str =
     "INSERT INTO hand_out (destination, size, made_at, answer) VALUES ($1, $2, $3, $4) ON CONFLICT (destination, size) DO NOTHING";
 
-pub(super) struct Publisher {
+pub(super) struct Aside {
     connector: Connector,
-    /// Kept from one publication to the next.
+    /// Kept from one time to the next.
     session: Mutex<Option<Session>>,
 }
 
-impl Publisher {
+impl Aside {
     pub(super) fn new(connector: Connector) -> Self {
         Self { connector, session: Mutex::new(None) }
     }
@@ -68,6 +70,25 @@ impl Publisher {
             }
             session.client.batch_execute("COMMIT").await.or_store_error()?;
             Ok(true)
+        })
+        .await
+    }
+
+    /// The rows of the first statement; where there are none, nothing is done.
+    pub(super) async fn change(&self, statements: &[Statement]) -> Result<Vec<Vec<Value>>, StoreError> {
+        self.on_session(async |session| {
+            session.client.batch_execute("BEGIN").await.or_store_error()?;
+            let mut returned = None;
+            for statement in statements {
+                let parameters: Vec<Parameter<'_>> = statement.parameters.iter().map(|value| Parameter::One(Cell::from(value))).collect();
+                let rows = session.query(statement.sql, &parameters).await.or_store_error()?;
+                if returned.get_or_insert(rows).is_empty() {
+                    session.client.batch_execute("ROLLBACK").await.or_store_error()?;
+                    return Ok(Vec::new());
+                }
+            }
+            session.client.batch_execute("COMMIT").await.or_store_error()?;
+            returned.unwrap_or_default().iter().map(values).collect()
         })
         .await
     }

@@ -1,0 +1,79 @@
+//! What a server makes of the events by itself (statistics, calls to web hooks, a relay) has its place in the log, and one server at a
+//! time that moves it on.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use keyledger_events::Timestamp;
+use keyledger_projections::Value;
+use uuid::Uuid;
+
+use crate::{
+    clock::{self, Clock},
+    store::{Statement, Store, StoreError},
+};
+
+/// How long a claim holds unless it is renewed: so long nothing is done when a server dies.
+pub const CLAIM_FOR: Duration = Duration::from_secs(15);
+
+const TAKE: &str = "INSERT INTO consumer (name, position, holder, held_until) VALUES ($1, $2, $3, $4) \
+                    ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, held_until = excluded.held_until \
+                    WHERE consumer.holder = excluded.holder OR consumer.held_until < $5 RETURNING position";
+const MOVE_ON: &str = "UPDATE consumer SET position = $1, held_until = $2 WHERE name = $3 AND holder = $4 AND position <= $1 RETURNING position";
+const GIVE_BACK: &str = "UPDATE consumer SET held_until = $1 WHERE name = $2 AND holder = $3 RETURNING name";
+
+/// One consumer's place in the log, as this server holds it.
+#[derive(Clone)]
+pub struct Claim {
+    store: Arc<dyn Store>,
+    clock: Clock,
+    name: String,
+    holder: Uuid,
+}
+
+impl Claim {
+    #[must_use]
+    pub fn new(store: Arc<dyn Store>, clock: Clock, name: impl Into<String>) -> Self {
+        Self { store, clock, name: name.into(), holder: clock::new_id() }
+    }
+
+    fn until(&self) -> Timestamp {
+        Timestamp(self.clock.now().0.saturating_add_unsigned(u64::try_from(CLAIM_FOR.as_micros()).unwrap_or(u64::MAX)))
+    }
+
+    /// Takes it, or holds it longer: the last event that is done with. `None` where another server holds it. What was never begun is
+    /// begun after an event.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn take(&self, begin_after: i64) -> Result<Option<i64>, StoreError> {
+        let values =
+            vec![self.name.as_str().into(), begin_after.into(), Value::Uuid(self.holder), Value::Time(self.until()), Value::Time(self.clock.now())];
+        let rows = self.store.change(&[Statement::new(TAKE, values)]).await?;
+        Ok(rows.first().and_then(|row| match row.as_slice() {
+            [Value::Int(position)] => Some(*position),
+            _ => None,
+        }))
+    }
+
+    /// Moves it on to an event, together with what was made of the events up to there. `false` where another server took it meanwhile:
+    /// then nothing is done.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn move_to(&self, position: i64, together_with: Vec<Statement>) -> Result<bool, StoreError> {
+        let values = vec![position.into(), Value::Time(self.until()), self.name.as_str().into(), Value::Uuid(self.holder)];
+        let mut statements = vec![Statement::new(MOVE_ON, values)];
+        statements.extend(together_with);
+        Ok(!self.store.change(&statements).await?.is_empty())
+    }
+
+    /// Leaves it to others at once.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn give_back(&self) -> Result<(), StoreError> {
+        let values = vec![Value::Time(Timestamp(0)), self.name.as_str().into(), Value::Uuid(self.holder)];
+        self.store.change(&[Statement::new(GIVE_BACK, values)]).await.map(drop)
+    }
+}

@@ -1,0 +1,249 @@
+//! An event as subscribers get it: CloudEvents 1.0 in JSON. Made of the stored text, most of which is passed on as it is: whoever
+//! catches up reads millions of them.
+
+use std::fmt;
+use std::io::Write as _;
+
+use keyledger_events::{
+    PersonalData, Sealed,
+    public::{key_facts, public_name},
+    upcast::upcast,
+};
+use serde::{
+    Deserialize, Deserializer,
+    de::{MapAccess, Visitor},
+};
+use serde_json::value::RawValue;
+use uuid::Uuid;
+
+use crate::store::StoredEvent;
+
+/// What a reader may see.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sight {
+    /// License and contract keys whole.
+    pub keys: bool,
+    /// Personal data, as far as it can still be opened.
+    pub personal: bool,
+}
+
+/// What is known of an event's personal data.
+#[derive(Clone, Debug, Default)]
+pub enum Shown {
+    /// There is none, or it is not looked at.
+    #[default]
+    Closed,
+    Open(Box<PersonalData>),
+    /// Its key is destroyed.
+    Erased,
+}
+
+/// A stored event that can't be shown: it is damaged.
+#[derive(Debug, thiserror::Error)]
+#[error("event {position} can't be read: {problem}")]
+pub struct Unreadable {
+    pub position: i64,
+    pub problem: String,
+}
+
+/// The members of an object, as they are written.
+#[derive(Debug, Default)]
+pub struct Members<'a>(Vec<(&'a str, &'a RawValue)>);
+
+impl<'a> Members<'a> {
+    fn get(&self, name: &str) -> Option<&'a str> {
+        self.0.iter().find(|(known, _)| *known == name).map(|(_, value)| value.get())
+    }
+
+    fn number(&self, name: &str) -> Option<i64> {
+        self.get(name)?.parse().ok()
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct AsMembers;
+
+        impl<'de> Visitor<'de> for AsMembers {
+            type Value = Members<'de>;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
+                formatter.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut members = Vec::with_capacity(16);
+                while let Some(member) = map.next_entry()? {
+                    members.push(member);
+                }
+                Ok(Members(members))
+            }
+        }
+
+        deserializer.deserialize_map(AsMembers)
+    }
+}
+
+/// The facts of an event, taken from its payload without decoding it.
+#[derive(Debug)]
+pub struct Facts<'a> {
+    event: &'a StoredEvent,
+    members: Members<'a>,
+}
+
+impl<'a> Facts<'a> {
+    /// Reads them. `upcast` is room for the payload where it is of an older version.
+    ///
+    /// # Errors
+    /// When the payload is none.
+    pub fn read(event: &'a StoredEvent, upcast: &'a Upcast) -> Result<Self, Unreadable> {
+        let payload = upcast.0.as_ref().map_or(event.payload.as_str(), |(_, payload)| payload);
+        let of = |error: serde_json::Error| Unreadable { position: event.position, problem: error.to_string() };
+        let outer: Members<'a> = serde_json::from_str(payload).map_err(of)?;
+        let inner = outer
+            .get(&event.event_type)
+            .ok_or_else(|| Unreadable { position: event.position, problem: format!("its payload is no {}", event.event_type) })?;
+        Ok(Self { event, members: serde_json::from_str(inner).map_err(of)? })
+    }
+
+    /// The number of the license that it is about.
+    #[must_use]
+    pub fn license(&self) -> Option<i64> {
+        self.members.number("license")
+    }
+
+    /// Whether it is about a product.
+    #[must_use]
+    pub fn concerns_product(&self, product: i64) -> bool {
+        let is = |name| self.members.number(name) == Some(product);
+        is("product") || (self.event.event_type == "LicenseProductChanged" && (is("from") || is("to")))
+    }
+
+    /// Its personal part, where that is sealed.
+    ///
+    /// # Errors
+    /// When it is not what a sealed part is.
+    pub fn sealed(&self) -> Result<Option<Sealed>, Unreadable> {
+        let Some(personal) = self.members.get("personal").filter(|personal| *personal != "null") else { return Ok(None) };
+        let of = |error: serde_json::Error| Unreadable { position: self.event.position, problem: error.to_string() };
+        serde_json::from_str(personal).map(Some).map_err(of)
+    }
+}
+
+/// A payload brought up to the current version; nothing where it is of that version.
+#[derive(Debug, Default)]
+pub struct Upcast(Option<(String, String)>);
+
+impl Upcast {
+    /// # Errors
+    /// When the payload is no JSON.
+    pub fn of(event: &StoredEvent) -> Result<Self, Unreadable> {
+        let upcast = upcast(&event.event_type, &event.event_version, &event.payload);
+        upcast.map(Self).map_err(|error| Unreadable { position: event.position, problem: error.to_string() })
+    }
+}
+
+/// Writes events of one ledger for one reader.
+#[derive(Clone, Debug)]
+pub struct CloudEvents {
+    source: Uuid,
+    sight: Sight,
+}
+
+/// What surrounds an event that everybody may know, by the names that extension attributes may have.
+const ATTRIBUTES: [(&str, &str); 5] =
+    [("actor", "actor"), ("correlation_id", "correlationid"), ("operation", "operation"), ("request_id", "requestid"), ("source", "channel")];
+/// What a person wrote or is called.
+const PERSONAL_ATTRIBUTES: [(&str, &str); 2] = [("operator", "operator"), ("reason", "reason")];
+
+impl CloudEvents {
+    #[must_use]
+    pub fn new(ledger_id: Uuid, sight: Sight) -> Self {
+        Self { source: ledger_id, sight }
+    }
+
+    /// Writes one, as JSON on one line without its end.
+    ///
+    /// # Errors
+    /// When the event is damaged.
+    pub fn write(&self, facts: &Facts<'_>, upcast: &Upcast, shown: &Shown, out: &mut Vec<u8>) -> Result<(), Unreadable> {
+        let event = facts.event;
+        let of = |problem: String| Unreadable { position: event.position, problem };
+        let name = public_name(&event.event_type).ok_or_else(|| of("its type is unknown".to_owned()))?;
+        let version = upcast.0.as_ref().map_or(event.event_version.as_str(), |(version, _)| version);
+        let metadata: Members<'_> = serde_json::from_str(&event.metadata).map_err(|error| of(error.to_string()))?;
+        // Writing to memory can't fail.
+        let _ = write!(
+            out,
+            "{{\"specversion\":\"1.0\",\"id\":\"{}\",\"source\":\"urn:uuid:{}\",\"type\":\"{name}\",\"subject\":\"{}/{}\",\"time\":\"{}\",\
+             \"datacontenttype\":\"application/json\",\"eventid\":\"{}\",\"eventtype\":\"{}\",\"eventversion\":\"{version}\",\"streamsequence\":{}",
+            event.position,
+            self.source,
+            event.aggregate_type,
+            event.aggregate_id,
+            event.recorded_at,
+            event.event_id,
+            event.event_type,
+            event.sequence,
+        );
+        let personal = if self.sight.personal { PERSONAL_ATTRIBUTES.as_slice() } else { &[] };
+        for (name, attribute) in ATTRIBUTES.iter().chain(personal) {
+            if let Some(value) = metadata.get(name) {
+                put(out, &[",\"", attribute, "\":", value]);
+            }
+        }
+        put(out, &[",\"data\":{"]);
+        let keys: &[&str] = if self.sight.keys { &[] } else { key_facts(&event.event_type) };
+        let mut separator = "";
+        for (name, value) in &facts.members.0 {
+            let value = value.get();
+            if *name == "personal" {
+                if value == "null" {
+                    continue;
+                }
+                put(out, &[separator, "\"personal\":"]);
+                match shown {
+                    Shown::Open(data) => serde_json::to_writer(&mut *out, data).map_err(|error| of(error.to_string()))?,
+                    Shown::Erased => put(out, &["\"erased\""]),
+                    Shown::Closed => put(out, &["\"sealed\""]),
+                }
+            } else if keys.contains(name) {
+                let key: String = serde_json::from_str(value).map_err(|error| of(error.to_string()))?;
+                put(out, &[separator, "\"", name, "\":"]);
+                serde_json::to_writer(&mut *out, &masked(&key)).map_err(|error| of(error.to_string()))?;
+            } else {
+                put(out, &[separator, "\"", name, "\":", value]);
+            }
+            separator = ",";
+        }
+        put(out, &["}}"]);
+        Ok(())
+    }
+}
+
+fn put(out: &mut Vec<u8>, parts: &[&str]) {
+    parts.iter().for_each(|part| out.extend_from_slice(part.as_bytes()));
+}
+
+/// The first characters that a masked key shows: enough to tell keys apart for who knows them.
+const MASK_SHOWS: usize = 4;
+
+/// A key for those who may not see it: its first characters, and of a short one fewer.
+#[must_use]
+pub fn masked(key: &str) -> String {
+    let shown = MASK_SHOWS.min(key.chars().count() / 3);
+    key.chars().take(shown).chain(['…']).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_masked_key_shows_its_beginning_alone() {
+        assert_eq!(masked("ABCD-EFGH-IJKL"), "ABCD…");
+        assert_eq!(masked("K-12345"), "K-…");
+        assert_eq!(masked("ab"), "…");
+        assert_eq!(masked("größe-1234567"), "größ…");
+    }
+}

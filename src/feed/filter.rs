@@ -1,0 +1,110 @@
+//! Which events a subscriber wants.
+
+use keyledger_events::{
+    Timestamp,
+    public::{public_name, public_names},
+};
+use serde::{Deserialize, Serialize};
+
+use super::cloud_event::Facts;
+use crate::store::StoredEvent;
+
+/// Names of types that one filter may have: more than there are.
+const TYPES_MAX: usize = 100;
+
+/// Why there is no such filter.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FilterError {
+    #[error("{0} is no type of event; they are listed in the documentation, and license.* means all of licenses")]
+    UnknownType(String),
+    #[error("{} types at most can be named", TYPES_MAX)]
+    TooManyTypes,
+}
+
+/// What is wanted; everything where nothing is said.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Filter {
+    /// Public names, or with `*` behind the dot all of what they concern.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    types: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    product: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    license: Option<i64>,
+    /// Recorded at or after.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<Timestamp>,
+    /// Recorded at or before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<Timestamp>,
+}
+
+impl Filter {
+    /// # Errors
+    /// When a type is none.
+    pub fn new(
+        types: Vec<String>,
+        product: Option<i64>,
+        license: Option<i64>,
+        from: Option<Timestamp>,
+        to: Option<Timestamp>,
+    ) -> Result<Self, FilterError> {
+        if types.len() > TYPES_MAX {
+            return Err(FilterError::TooManyTypes);
+        }
+        if let Some(unknown) = types.iter().find(|wanted| !public_names().any(|name| is_meant(wanted, name))) {
+            return Err(FilterError::UnknownType(unknown.clone()));
+        }
+        Ok(Self { types, product, license, from, to })
+    }
+
+    /// Whether it wants everything, whatever it is about.
+    #[must_use]
+    pub fn takes_everything(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Whether an event may be wanted, from what needs no look at its payload.
+    #[must_use]
+    pub fn may_take(&self, event: &StoredEvent) -> bool {
+        let is_in_time = self.from.is_none_or(|from| event.recorded_at >= from) && self.to.is_none_or(|to| event.recorded_at <= to);
+        let is_of_type = || public_name(&event.event_type).is_some_and(|name| self.types.iter().any(|wanted| is_meant(wanted, name)));
+        is_in_time && (self.types.is_empty() || is_of_type())
+    }
+
+    /// Whether one that may be wanted is.
+    #[must_use]
+    pub fn takes(&self, facts: &Facts<'_>) -> bool {
+        let is_of_license = self.license.is_none_or(|license| facts.license() == Some(license));
+        is_of_license && self.product.is_none_or(|product| facts.concerns_product(product))
+    }
+}
+
+fn is_meant(wanted: &str, name: &str) -> bool {
+    wanted.strip_suffix('*').map_or(wanted == name, |front| front.ends_with('.') && name.starts_with(front))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn types_are_named_one_by_one_or_by_what_they_concern() {
+        assert!(is_meant("license.activated", "license.activated") && is_meant("license.*", "license.activated"));
+        assert!(!is_meant("license.*", "activation.failed") && !is_meant("lic*", "license.activated") && !is_meant("*", "license.activated"));
+        let of = |name: &str| Filter::new(vec![name.to_owned()], None, None, None, None);
+        assert!(of("telemetry.*").is_ok());
+        for bad in ["", "*", "license", "license.", "LicenseActivated", "licence.*"] {
+            assert_eq!(of(bad), Err(FilterError::UnknownType(bad.to_owned())));
+        }
+    }
+
+    #[test]
+    fn a_filter_is_kept_as_text() {
+        let filter = Filter::new(vec!["license.*".to_owned()], Some(7), None, Some(Timestamp(1)), None).unwrap();
+        let text = serde_json::to_string(&filter).unwrap();
+        assert_eq!(serde_json::from_str::<Filter>(&text).unwrap(), filter);
+        assert!(Filter::default().takes_everything() && !filter.takes_everything());
+        assert_eq!(serde_json::to_string(&Filter::default()).unwrap(), "{}");
+    }
+}

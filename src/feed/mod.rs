@@ -1,0 +1,205 @@
+//! The log as others follow it: one reader over positions, on which feed, subscriptions, web hooks and relays rest.
+//!
+//! Positions have no gaps and are in commit order, so the last position that somebody has is all that must be remembered of them.
+
+mod claim;
+mod cloud_event;
+mod filter;
+mod recent;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use keyledger_events::Timestamp;
+use tokio::sync::watch;
+use uuid::Uuid;
+
+pub use claim::{CLAIM_FOR, Claim};
+pub use cloud_event::{CloudEvents, Facts, Shown, Sight, Unreadable, Upcast, masked};
+pub use filter::{Filter, FilterError};
+
+use self::recent::Recent;
+use crate::{
+    ledger::{Ledger, replay::ReplayError},
+    store::{Store, StoreError, StoredEvent, aside},
+};
+
+/// How often it is looked whether another server, or a command line, appended something, while anybody waits for it.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+/// Why there are no events.
+#[derive(Debug, thiserror::Error)]
+pub enum FeedError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Unreadable(#[from] Unreadable),
+    #[error(transparent)]
+    Replay(#[from] ReplayError),
+}
+
+/// The reader.
+pub struct Feed {
+    ledger: Ledger,
+    recent: Recent,
+}
+
+impl Feed {
+    #[must_use]
+    pub fn new(ledger: Ledger) -> Self {
+        Self { ledger, recent: Recent::default() }
+    }
+
+    #[must_use]
+    pub fn ledger_id(&self) -> Uuid {
+        self.ledger.vault().ledger_id()
+    }
+
+    #[must_use]
+    pub fn store(&self) -> &Arc<dyn Store> {
+        self.ledger.store()
+    }
+
+    /// How many events there are, and later how many there are then.
+    #[must_use]
+    pub fn moved(&self) -> watch::Receiver<i64> {
+        self.ledger.moved()
+    }
+
+    /// Looks for what others append, for as long as somebody waits for it. Ends when it is dropped.
+    pub async fn watch_others(&self) {
+        loop {
+            tokio::time::sleep(LOOK_EVERY).await;
+            if !self.ledger.is_followed() {
+                continue;
+            }
+            match self.store().head().await {
+                Ok(head) => self.ledger.note_moved(head.next_position),
+                Err(error) => {
+                    tracing::debug!(%error, "the head can't be read");
+                    tokio::time::sleep(LOOK_EVERY * 20).await;
+                }
+            }
+        }
+    }
+
+    /// The events after one, in order: as many as there are, or so many. What was just appended is read once for all who follow.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn after(&self, position: i64, limit: i64) -> Result<Vec<Arc<StoredEvent>>, StoreError> {
+        self.recent.after(self.store(), position, limit).await
+    }
+
+    /// As [`Self::after`], for whoever reads much of the log: past what is kept for those who follow.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn past(&self, position: i64, limit: i64) -> Result<Vec<StoredEvent>, StoreError> {
+        let store = Arc::clone(self.store());
+        aside(async move { store.events(position.saturating_add(1), limit).await }).await
+    }
+
+    /// The last event that was recorded before a time; -1 where there is none. Times never run backwards along the log.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn last_before(&self, time: Timestamp) -> Result<i64, StoreError> {
+        let (mut low, mut high) = (0, self.store().head().await?.next_position);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            let is_before = self.store().events(middle, 1).await?.first().is_some_and(|event| event.recorded_at < time);
+            if is_before {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        Ok(low - 1)
+    }
+
+    /// Writes those of the events that a filter takes, so many at most.
+    ///
+    /// # Errors
+    /// When an event is damaged, or the store fails.
+    pub async fn write(
+        &self,
+        events: &[Arc<StoredEvent>],
+        filter: &Filter,
+        sight: Sight,
+        frame: Frame,
+        room: usize,
+        out: &mut Vec<u8>,
+    ) -> Result<Written, FeedError> {
+        let upcasts = events.iter().map(|event| Upcast::of(event)).collect::<Result<Vec<_>, _>>()?;
+        let (mut wanted, mut position) = (Vec::with_capacity(events.len()), -1);
+        for (event, upcast) in events.iter().map(AsRef::as_ref).zip(&upcasts) {
+            if wanted.len() == room {
+                break;
+            }
+            position = event.position;
+            if !filter.may_take(event) {
+                continue;
+            }
+            let facts = Facts::read(event, upcast)?;
+            if filter.takes(&facts) {
+                wanted.push((event, facts, upcast));
+            }
+        }
+        let mut sealed = Vec::new();
+        if sight.personal {
+            for (event, facts, _) in &wanted {
+                sealed.extend(facts.sealed()?.map(|sealed| (event.position, event.event_id, sealed)));
+            }
+        }
+        let opened = if sealed.is_empty() { Vec::new() } else { self.ledger.open_sealed(&sealed).await? };
+        let mut opened = sealed.iter().map(|(position, ..)| *position).zip(opened).peekable();
+        let format = CloudEvents::new(self.ledger_id(), sight);
+        for (event, facts, upcast) in &wanted {
+            let shown = match opened.next_if(|(position, _)| *position == event.position) {
+                Some((_, Some(data))) => Shown::Open(Box::new(data)),
+                Some((_, None)) => Shown::Erased,
+                None => Shown::Closed,
+            };
+            frame.begin(event, out);
+            format.write(facts, upcast, &shown, out)?;
+            frame.end(out);
+        }
+        Ok(Written { events: wanted.len(), position })
+    }
+}
+
+/// What was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Written {
+    pub events: usize,
+    /// The last event that was looked at.
+    pub position: i64,
+}
+
+/// What stands around an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Frame {
+    /// A line of its own.
+    Line,
+    /// A message of a `text/event-stream`.
+    Message,
+    /// An element of an array, each with a comma behind it.
+    Element,
+}
+
+impl Frame {
+    fn begin(self, event: &StoredEvent, out: &mut Vec<u8>) {
+        if self == Self::Message {
+            out.extend_from_slice(format!("id: {}\ndata: ", event.position).as_bytes());
+        }
+    }
+
+    fn end(self, out: &mut Vec<u8>) {
+        out.extend_from_slice(match self {
+            Self::Line => b"\n",
+            Self::Message => b"\n\n",
+            Self::Element => b",",
+        });
+    }
+}

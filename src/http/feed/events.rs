@@ -1,0 +1,317 @@
+//! `GET /feed/v1/events`: a page, a range, or a stream of events.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::response::Response;
+use tokio::sync::{Semaphore, watch};
+use tokio::time::{Instant, timeout_at};
+use utoipa::openapi::{RefOr, Schema};
+use uuid::Uuid;
+
+use super::{
+    READ,
+    request::{FeedRequest, Format},
+    sending::{Ended, Sender, Sending, sending},
+    sight,
+};
+use crate::{
+    app::App,
+    feed::{Filter, Frame, Sight},
+    http::{
+        admin::{AdminCall, Problem, Replied, Reply},
+        doc::{Doc, Given, Parameter, Place, Shape},
+        envelope,
+    },
+    store::StoredEvent,
+};
+
+/// Events that one page looks at: where a filter takes none of them, the page is empty and says how far it has come.
+const PAGE_LOOKS_AT: i64 = 20_000;
+/// Bytes after which a page is full.
+const PAGE_BYTES: usize = 4 * 1024 * 1024;
+/// Events looked at between two marks of where a stream has come to.
+const MARK_EVERY: i64 = 10_000;
+/// Events read at a time, for pages and streams: a few hundred kilobytes.
+const CHUNK: i64 = 250;
+/// The same for a range.
+const RANGE_CHUNK: i64 = 1_000;
+/// How often a stream on which nothing happens says that it is there; its caller's key is checked again then.
+const HEART_BEAT: Duration = Duration::from_secs(15);
+/// How long a stream's client may take nothing: what it misses meanwhile is not kept for it.
+const STREAM_PATIENCE: Duration = Duration::from_secs(20);
+/// The same for a range.
+const RANGE_PATIENCE: Duration = Duration::from_secs(60);
+/// Streams and ranges at the same time: each has a connection and a few hundred kilobytes at most under way.
+const SENDINGS_MAX: usize = 4_000;
+static SENDINGS: Semaphore = Semaphore::const_new(SENDINGS_MAX);
+
+/// How far the answer has come: the position to go on after.
+const POSITION: HeaderName = HeaderName::from_static("feed-position");
+const BATCH: HeaderValue = HeaderValue::from_static("application/cloudevents-batch+json");
+const EVENT_STREAM: HeaderValue = HeaderValue::from_static("text/event-stream");
+const LINES: HeaderValue = HeaderValue::from_static("application/x-ndjson");
+
+pub const EVENTS: Doc = Doc::new("Events, in order")
+    .details(
+        "CloudEvents 1.0; an event's id is its position in the log, which has no gaps. As application/cloudevents-batch+json a page, which waits \
+         for events where timeout says so; as text/event-stream a stream that goes on; as application/x-ndjson a range up to the present end. \
+         The header Feed-Position says how far a page has come, with a filter also where it holds no event: go on after it. License keys are \
+         masked without feed:license-keys, personal data is left sealed without feed:personal-data.",
+    )
+    .parameters(&[
+        Parameter::optional("Last-Event-ID", Shape::Text, "As after, and before it: what an EventSource sends when it comes again.")
+            .at(Place::Header),
+        Parameter::optional("Accept", Shape::Text, "In which form the events are wanted.").at(Place::Header),
+    ])
+    .given(&[
+        Given::new(200, "Events.", "application/cloudevents-batch+json", Shape::List(&Shape::Any)),
+        Given::new(200, "Events, one message each.", "text/event-stream", Shape::Text),
+        Given::new(200, "Events, one line each.", "application/x-ndjson", Shape::Text),
+    ])
+    .refusals(&[406, 409]);
+
+/// 200 with events.
+pub struct Events {
+    content_type: HeaderValue,
+    position: i64,
+    body: Body,
+}
+
+impl Reply for Events {
+    const STATUS: StatusCode = StatusCode::OK;
+
+    fn schema(_: &mut Vec<(String, RefOr<Schema>)>) -> Option<RefOr<Schema>> {
+        None
+    }
+
+    fn into_response(self, request_id: Uuid) -> Response {
+        let is_stream = self.content_type == EVENT_STREAM;
+        let mut response = envelope::plain(Self::STATUS, self.content_type, self.body, request_id);
+        response.headers_mut().insert(POSITION, self.position.into());
+        response.headers_mut().insert(header::VARY, HeaderValue::from_static("Accept"));
+        if is_stream {
+            // Proxies that would keep messages back know this.
+            response.headers_mut().insert("x-accel-buffering", HeaderValue::from_static("no"));
+        }
+        response
+    }
+}
+
+/// Which events, as all three forms go through them.
+struct Range {
+    filter: Filter,
+    sight: Sight,
+    /// The last event looked at.
+    position: i64,
+    /// The last event that is wanted.
+    through: i64,
+    /// How many more.
+    room: i64,
+}
+
+impl Range {
+    async fn new(call: &AdminCall, request: &FeedRequest) -> Replied<Self> {
+        let feed = &call.app.feed;
+        let mut position = request.after.unwrap_or(-1);
+        let next = feed.store().head().await?.next_position;
+        call.app.ledger.note_moved(next);
+        let last = next - 1;
+        if position > last {
+            return Err(Problem::conflict(format!(
+                "There is no event {position}: the last one is {last}. Who was told of it follows another ledger, or an old copy of this one was put back."
+            )));
+        }
+        if let Some(from) = request.filter.from {
+            position = position.max(feed.last_before(from).await?);
+        }
+        Ok(Self {
+            sight: sight(call).await?,
+            filter: request.filter.clone(),
+            position,
+            through: request.through.unwrap_or(i64::MAX),
+            room: request.limit.unwrap_or(i64::MAX),
+        })
+    }
+
+    fn is_at_end(&self) -> bool {
+        self.room <= 0 || self.position >= self.through
+    }
+
+    /// Writes of what comes next, of so many events at most, what is wanted. `false` where there is nothing yet.
+    async fn advance(&mut self, app: &App, chunk: i64, frame: Frame, out: &mut Vec<u8>) -> Replied<bool> {
+        let chunk = chunk.min(self.through.saturating_sub(self.position));
+        let known = app.ledger.head_position();
+        if self.position + 1 >= known {
+            return Ok(false);
+        }
+        // Who is far behind reads alone; what was just appended is read once for all.
+        if known - self.position > CHUNK {
+            let events = app.feed.past(self.position, chunk).await?;
+            self.take(app, &events.into_iter().map(Arc::new).collect::<Vec<_>>(), frame, out).await
+        } else {
+            let events = app.feed.after(self.position, chunk).await?;
+            self.take(app, &events, frame, out).await
+        }
+    }
+
+    async fn take(&mut self, app: &App, events: &[Arc<StoredEvent>], frame: Frame, out: &mut Vec<u8>) -> Replied<bool> {
+        if events.is_empty() {
+            return Ok(false);
+        }
+        let room = usize::try_from(self.room).unwrap_or(usize::MAX);
+        let written = app.feed.write(events, &self.filter, self.sight, frame, room, out).await?;
+        self.position = written.position;
+        self.room -= i64::try_from(written.events).unwrap_or(i64::MAX);
+        if events.last().zip(self.filter.to).is_some_and(|(last, to)| last.recorded_at > to) {
+            self.through = self.position;
+        }
+        Ok(true)
+    }
+}
+
+pub async fn events(call: AdminCall, request: FeedRequest) -> Replied<Events> {
+    let range = Range::new(&call, &request).await?;
+    match request.format {
+        Format::Batch => page(&call.app, range, request.timeout_ms).await,
+        Format::EventStream => stream(call, range, request),
+        Format::Lines => lines(&call.app, range, request),
+    }
+}
+
+async fn page(app: &App, mut range: Range, timeout_ms: u64) -> Replied<Events> {
+    let deadline = Instant::now() + Duration::from_millis(timeout_ms);
+    let (begin, mut out) = (range.position, vec![b'[']);
+    let (mut moved, mut stopping) = (app.feed.moved(), app.stopping.subscribe());
+    loop {
+        moved.mark_unchanged();
+        while out.len() < PAGE_BYTES && range.position - begin < PAGE_LOOKS_AT && !range.is_at_end() {
+            let chunk = range.room.min(CHUNK);
+            if !range.advance(app, chunk, Frame::Element, &mut out).await? {
+                break;
+            }
+        }
+        let is_done = out.len() > 1 || range.position - begin >= PAGE_LOOKS_AT || range.is_at_end();
+        if is_done || timeout_ms == 0 {
+            break;
+        }
+        let waited = tokio::select! {
+            waited = timeout_at(deadline, moved.changed()) => waited.is_ok(),
+            () = stopped(&mut stopping) => false,
+        };
+        if !waited {
+            break;
+        }
+    }
+    if out.last() == Some(&b',') {
+        out.pop();
+    }
+    out.push(b']');
+    Ok(Events { content_type: BATCH, position: range.position, body: out.into() })
+}
+
+fn begin(patience: Duration, request: &FeedRequest) -> Replied<(Sender, Sending)> {
+    let permit = SENDINGS.try_acquire().map_err(|_| Problem::unavailable("Too many follow the feed at the moment."))?;
+    Ok(sending(permit, patience, request.hang_up.clone()))
+}
+
+fn lines(app: &Arc<App>, mut range: Range, request: FeedRequest) -> Replied<Events> {
+    let (mut sender, body) = begin(RANGE_PATIENCE, &request)?;
+    range.through = range.through.min(app.ledger.head_position() - 1);
+    let (app, position) = (Arc::clone(app), range.through);
+    tokio::spawn(async move {
+        while !range.is_at_end() {
+            let mut out = Vec::with_capacity(1024 * 1024);
+            match range.advance(&app, RANGE_CHUNK, Frame::Line, &mut out).await {
+                Ok(true) => {}
+                Ok(false) => break,
+                // The body is broken off, so that nobody takes a part for the whole.
+                Err(problem) => return sender.end(Ended::Failed(problem)),
+            }
+            if let Err(ended) = sender.send(out).await {
+                return sender.end(ended);
+            }
+        }
+    });
+    Ok(Events { content_type: LINES, position, body: body.into_body() })
+}
+
+fn stream(call: AdminCall, range: Range, request: FeedRequest) -> Replied<Events> {
+    let (mut sender, body) = begin(STREAM_PATIENCE, &request)?;
+    let position = range.position;
+    tokio::spawn(async move {
+        let ended = follow(&call, range, &mut sender).await;
+        sender.say_goodbye(&ended);
+    });
+    Ok(Events { content_type: EVENT_STREAM, position, body: body.into_body() })
+}
+
+/// Sends what comes, until it ends; why it does.
+async fn follow(call: &AdminCall, mut range: Range, sender: &mut Sender) -> Ended {
+    let app = &call.app;
+    let (mut moved, mut stopping) = (app.feed.moved(), app.stopping.subscribe());
+    let mut marked = range.position;
+    // The first bytes tell the client that the stream is there.
+    let mut out = b"retry: 1000\n\n".to_vec();
+    loop {
+        moved.mark_unchanged();
+        loop {
+            if range.is_at_end() {
+                let sent = sender.send(out).await;
+                return sent.err().unwrap_or(Ended::Complete);
+            }
+            let before = out.len();
+            match range.advance(app, CHUNK, Frame::Message, &mut out).await {
+                Ok(true) => {}
+                Ok(false) => break,
+                Err(problem) => return Ended::Failed(problem),
+            }
+            if out.len() > before {
+                marked = range.position;
+            } else if range.position - marked >= MARK_EVERY {
+                mark(range.position, &mut out);
+                marked = range.position;
+            }
+            if !out.is_empty()
+                && let Err(ended) = sender.send(std::mem::take(&mut out)).await
+            {
+                return ended;
+            }
+        }
+        if !out.is_empty()
+            && let Err(ended) = sender.send(std::mem::take(&mut out)).await
+        {
+            return ended;
+        }
+        tokio::select! {
+            changed = moved.changed() => if changed.is_err() {
+                return Ended::Stopping;
+            },
+            () = tokio::time::sleep(HEART_BEAT) => {
+                match call.is_still_permitted(READ).await {
+                    Ok(true) => {}
+                    Ok(false) => return Ended::NotPermitted,
+                    Err(problem) => return Ended::Failed(problem),
+                }
+                out.extend_from_slice(b": heart-beat\n");
+                mark(range.position, &mut out);
+                marked = range.position;
+            }
+            () = stopped(&mut stopping) => return Ended::Stopping,
+            () = sender.gone() => return Ended::Gone,
+        }
+    }
+}
+
+/// Until the server stops.
+async fn stopped(stopping: &mut watch::Receiver<bool>) {
+    // It can't be given up before: the server holds it.
+    let _ = stopping.wait_for(|is_stopping| *is_stopping).await;
+}
+
+/// Where the stream has come to: a message without data sets what the client sends as `Last-Event-ID`, and is shown to nobody.
+fn mark(position: i64, out: &mut Vec<u8>) {
+    out.extend_from_slice(format!("id: {position}\n\n").as_bytes());
+}

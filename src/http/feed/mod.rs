@@ -1,0 +1,52 @@
+//! The feed under `/feed/v1`: the log as others follow it. It speaks as the administration does where it refuses.
+
+pub mod events;
+mod request;
+mod sending;
+
+use std::sync::Arc;
+
+use tokio::sync::Notify;
+
+use super::admin::{AdminCall, Kind, Problem, Replied};
+use crate::feed::{FeedError, Sight};
+
+/// The capability that reads events.
+pub const READ: &str = "feed:read";
+/// The capability that shows license keys whole.
+pub const LICENSE_KEYS: &str = "feed:license-keys";
+/// The capability that shows personal data.
+pub const PERSONAL_DATA: &str = "feed:personal-data";
+
+/// Ends the connection that a request came on: the only way to be rid of a client that takes nothing.
+#[derive(Clone, Default)]
+pub struct HangUp(Arc<Notify>);
+
+impl HangUp {
+    pub fn hang_up(&self) {
+        self.0.notify_one();
+    }
+
+    /// Until it is asked for.
+    pub async fn asked_for(&self) {
+        self.0.notified().await;
+    }
+}
+
+/// What the caller's key may see.
+async fn sight(call: &AdminCall) -> Replied<Sight> {
+    Ok(Sight { keys: call.may(LICENSE_KEYS).await?, personal: call.may(PERSONAL_DATA).await? })
+}
+
+impl From<FeedError> for Problem {
+    fn from(error: FeedError) -> Self {
+        match error {
+            FeedError::Store(error) => error.into(),
+            FeedError::Unreadable(error) => {
+                tracing::error!(%error, "the log is damaged");
+                Self::new(Kind::InternalError, format!("The log is damaged: {error}."))
+            }
+            FeedError::Replay(error) => crate::ledger::history::HistoryError::from(error).into(),
+        }
+    }
+}
