@@ -12,7 +12,7 @@ use crate::{
     clock::Clock,
     envato::{Envato, EnvatoConfig},
     evidence::{self, Evidence, EvidenceConfig, EvidenceError},
-    feed::Feed,
+    feed::{Feed, FeedConfig},
     files::Files,
     ledger::Ledger,
     limits::{Limits, RateLimit},
@@ -42,6 +42,7 @@ pub struct HttpConfig {
     /// Where purchases are asked after, where they are.
     pub envato: Option<EnvatoConfig>,
     pub evidence: EvidenceConfig,
+    pub feed: FeedConfig,
 }
 
 #[derive(Debug, thiserror::Error)]

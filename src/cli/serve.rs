@@ -22,6 +22,7 @@ use crate::{
     background,
     clock::Clock,
     envato::{self, EnvatoConfig},
+    feed::FeedConfig,
     http,
     ledger::Options,
     limits::RateLimit,
@@ -71,6 +72,12 @@ pub struct ServeArgs {
     /// Events checked a second while the server watches its log; 0 is none.
     #[arg(long, env = "KEYLEDGER_INTEGRITY_RATE", default_value_t = watch::DEFAULT_EVENTS_PER_SECOND, value_name = "EVENTS")]
     integrity_rate: u32,
+    /// How often a stream of events on which nothing happens says that it is there; shorter than proxies on the way wait
+    #[arg(long, env = "KEYLEDGER_FEED_HEART_BEAT", default_value_t = 15, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=60))]
+    feed_heart_beat: u64,
+    /// How long a consumer of the feed may take nothing before it is disconnected
+    #[arg(long, env = "KEYLEDGER_FEED_PATIENCE", default_value_t = 20, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=300))]
+    feed_patience: u64,
     /// An API key with every capability that shall exist; one of an earlier value is disabled.
     #[arg(long, env = "KEYLEDGER_BOOTSTRAP_API_KEY", hide_env_values = true, value_name = "KEY")]
     bootstrap_api_key: Option<String>,
@@ -149,6 +156,7 @@ pub async fn run(args: ServeArgs) -> Result<(), Failure> {
         allow_outgoing,
         envato,
         evidence,
+        feed: FeedConfig { heart_beat: Duration::from_secs(args.feed_heart_beat), patience: Duration::from_secs(args.feed_patience) },
     };
     let app = Arc::new(App::new(ledger.clone(), clock, files, config, Some(metrics.clone())).await?);
     tokio::spawn(async move {

@@ -112,6 +112,12 @@ impl<'a> Facts<'a> {
         self.members.number("license")
     }
 
+    /// The id of its stream.
+    #[must_use]
+    pub fn stream(&self) -> Uuid {
+        self.event.aggregate_id
+    }
+
     /// Whether it is about a product.
     #[must_use]
     pub fn concerns_product(&self, product: i64) -> bool {

@@ -37,6 +37,9 @@ pub struct Filter {
     /// Recorded at or before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub to: Option<Timestamp>,
+    /// Of those, one part: which one, and of how many.
+    #[serde(skip)]
+    partition: Option<(i64, i64)>,
 }
 
 impl Filter {
@@ -55,13 +58,13 @@ impl Filter {
         if let Some(unknown) = types.iter().find(|wanted| !public_names().any(|name| is_meant(wanted, name))) {
             return Err(FilterError::UnknownType(unknown.clone()));
         }
-        Ok(Self { types, product, license, from, to })
+        Ok(Self { types, product, license, from, to, partition: None })
     }
 
-    /// Whether it wants everything, whatever it is about.
+    /// Of what it wants, only one part of several. All events of a license are in the same.
     #[must_use]
-    pub fn takes_everything(&self) -> bool {
-        *self == Self::default()
+    pub fn of_partition(self, number: i64, of: i64) -> Self {
+        Self { partition: Some((number, of)), ..self }
     }
 
     /// Whether an event may be wanted, from what needs no look at its payload.
@@ -76,8 +79,17 @@ impl Filter {
     #[must_use]
     pub fn takes(&self, facts: &Facts<'_>) -> bool {
         let is_of_license = self.license.is_none_or(|license| facts.license() == Some(license));
-        is_of_license && self.product.is_none_or(|product| facts.concerns_product(product))
+        let is_of_part = self.partition.is_none_or(|(number, of)| partition(facts, of) == number);
+        is_of_license && is_of_part && self.product.is_none_or(|product| facts.concerns_product(product))
     }
+}
+
+/// Which of so many parts an event is in: by its license, else by its stream.
+fn partition(facts: &Facts<'_>, of: i64) -> i64 {
+    let number = facts.license().map_or(facts.stream().as_u128() as u64, i64::cast_unsigned);
+    // Consecutive numbers are spread over all parts, whatever their number: the golden ratio's bits.
+    let spread = number.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
+    i64::try_from(spread % of.max(1).unsigned_abs()).unwrap_or(0)
 }
 
 fn is_meant(wanted: &str, name: &str) -> bool {
@@ -104,7 +116,7 @@ mod tests {
         let filter = Filter::new(vec!["license.*".to_owned()], Some(7), None, Some(Timestamp(1)), None).unwrap();
         let text = serde_json::to_string(&filter).unwrap();
         assert_eq!(serde_json::from_str::<Filter>(&text).unwrap(), filter);
-        assert!(Filter::default().takes_everything() && !filter.takes_everything());
+        assert_eq!(serde_json::from_str::<Filter>(&serde_json::to_string(&filter.clone().of_partition(1, 2)).unwrap()).unwrap(), filter);
         assert_eq!(serde_json::to_string(&Filter::default()).unwrap(), "{}");
     }
 }

@@ -6,6 +6,7 @@ mod claim;
 mod cloud_event;
 mod filter;
 mod recent;
+mod subscription;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,6 +18,7 @@ use uuid::Uuid;
 pub use claim::{CLAIM_FOR, Claim};
 pub use cloud_event::{CloudEvents, Facts, Shown, Sight, Unreadable, Upcast, masked};
 pub use filter::{Filter, FilterError};
+pub use subscription::{Batch, PARTITIONS_DEFAULT, PARTITIONS_MAX, Place, SUBSCRIPTIONS_MAX, SubscribeError, Subscription, Subscriptions};
 
 use self::recent::Recent;
 use crate::{
@@ -27,6 +29,9 @@ use crate::{
 /// How often it is looked whether another server, or a command line, appended something, while anybody waits for it.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
+/// Who is so near to the end follows it.
+const NEAR_EVENTS: i64 = 1_000;
+
 /// Why there are no events.
 #[derive(Debug, thiserror::Error)]
 pub enum FeedError {
@@ -36,6 +41,21 @@ pub enum FeedError {
     Unreadable(#[from] Unreadable),
     #[error(transparent)]
     Replay(#[from] ReplayError),
+}
+
+/// What of the configuration concerns those who follow the log.
+#[derive(Clone, Debug)]
+pub struct FeedConfig {
+    /// How often a stream on which nothing happens says that it is there; its caller's key is checked again then.
+    pub heart_beat: Duration,
+    /// How long a client may take nothing: what it misses meanwhile is not kept for it.
+    pub patience: Duration,
+}
+
+impl Default for FeedConfig {
+    fn default() -> Self {
+        Self { heart_beat: Duration::from_secs(15), patience: Duration::from_secs(20) }
+    }
 }
 
 /// The reader.
@@ -83,21 +103,18 @@ impl Feed {
         }
     }
 
-    /// The events after one, in order: as many as there are, or so many. What was just appended is read once for all who follow.
+    /// The events after one, in order: as many as there are, or so many. What was just appended is read once for all who follow; who is
+    /// far behind reads alone.
     ///
     /// # Errors
     /// When the store fails.
     pub async fn after(&self, position: i64, limit: i64) -> Result<Vec<Arc<StoredEvent>>, StoreError> {
-        self.recent.after(self.store(), position, limit).await
-    }
-
-    /// As [`Self::after`], for whoever reads much of the log: past what is kept for those who follow.
-    ///
-    /// # Errors
-    /// When the store fails.
-    pub async fn past(&self, position: i64, limit: i64) -> Result<Vec<StoredEvent>, StoreError> {
+        if self.ledger.head_position().saturating_sub(position) <= NEAR_EVENTS {
+            return self.recent.after(self.store(), position, limit).await;
+        }
         let store = Arc::clone(self.store());
-        aside(async move { store.events(position.saturating_add(1), limit).await }).await
+        let events = aside(async move { store.events(position.saturating_add(1), limit).await }).await?;
+        Ok(events.into_iter().map(Arc::new).collect())
     }
 
     /// The last event that was recorded before a time; -1 where there is none. Times never run backwards along the log.

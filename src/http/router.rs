@@ -10,7 +10,8 @@ use super::{
     body::LARGE_BODY_MAX,
     changelog, contract_api, contracts, docs, download,
     endpoint::Routes,
-    feed, generators, health, jwks,
+    feed::{self, subscriptions},
+    generators, health, jwks,
     ledger::{self, proofs, tiles},
     license, license_keys, license_meta, license_service, lists, openapi,
     operation::Operation,
@@ -165,6 +166,22 @@ pub fn routes() -> Routes {
             &feed::events::EVENTS,
             feed::events::events,
         )
+        .admin(get("/feed/v1/subscriptions").needs(feed::SUBSCRIPTIONS), &subscriptions::LIST, subscriptions::list)
+        .admin(get("/feed/v1/subscriptions/{subscription}").needs(feed::SUBSCRIPTIONS), &subscriptions::SHOW, subscriptions::show)
+        .admin(put("/feed/v1/subscriptions/{subscription}").needs(feed::SUBSCRIPTIONS), &subscriptions::PUT, subscriptions::put)
+        .admin(delete("/feed/v1/subscriptions/{subscription}").needs(feed::SUBSCRIPTIONS), &subscriptions::DELETE, subscriptions::delete)
+        .admin(
+            post("/feed/v1/subscriptions/{subscription}/next").needs(feed::SUBSCRIPTIONS).shows_more_with(&[feed::LICENSE_KEYS, feed::PERSONAL_DATA]),
+            &subscriptions::NEXT,
+            subscriptions::next,
+        )
+        .admin(
+            post("/feed/v1/subscriptions/{subscription}/acknowledge").needs(feed::SUBSCRIPTIONS),
+            &subscriptions::ACKNOWLEDGE,
+            subscriptions::acknowledge,
+        )
+        .admin(post("/feed/v1/subscriptions/{subscription}/extend").needs(feed::SUBSCRIPTIONS), &subscriptions::EXTEND, subscriptions::extend)
+        .admin(post("/feed/v1/subscriptions/{subscription}/seek").needs(feed::SUBSCRIPTIONS), &subscriptions::SEEK, subscriptions::seek)
         .admin(post("/admin/v1/subjects/forget").needs(SUBJECTS), &subjects::FORGET, subjects::forget)
         .plain(get("/health/live"), &health::LIVE, health::live)
         .plain(get("/health/ready"), &health::READY, health::ready)

@@ -9,6 +9,7 @@ mod activation_race;
 mod assign_race;
 mod commit_cut;
 mod cross_stream;
+mod feed_loss;
 mod integrity;
 mod kill_job;
 mod kill_postgres;

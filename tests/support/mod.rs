@@ -9,6 +9,7 @@ pub mod answer;
 pub mod client;
 pub mod cluster;
 pub mod codes;
+pub mod feed;
 pub mod json;
 pub mod keyring;
 pub mod ledger;

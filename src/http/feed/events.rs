@@ -38,12 +38,6 @@ const MARK_EVERY: i64 = 10_000;
 const CHUNK: i64 = 250;
 /// The same for a range.
 const RANGE_CHUNK: i64 = 1_000;
-/// How often a stream on which nothing happens says that it is there; its caller's key is checked again then.
-const HEART_BEAT: Duration = Duration::from_secs(15);
-/// How long a stream's client may take nothing: what it misses meanwhile is not kept for it.
-const STREAM_PATIENCE: Duration = Duration::from_secs(20);
-/// The same for a range.
-const RANGE_PATIENCE: Duration = Duration::from_secs(60);
 /// Streams and ranges at the same time: each has a connection and a few hundred kilobytes at most under way.
 const SENDINGS_MAX: usize = 4_000;
 static SENDINGS: Semaphore = Semaphore::const_new(SENDINGS_MAX);
@@ -147,14 +141,8 @@ impl Range {
         if self.position + 1 >= known {
             return Ok(false);
         }
-        // Who is far behind reads alone; what was just appended is read once for all.
-        if known - self.position > CHUNK {
-            let events = app.feed.past(self.position, chunk).await?;
-            self.take(app, &events.into_iter().map(Arc::new).collect::<Vec<_>>(), frame, out).await
-        } else {
-            let events = app.feed.after(self.position, chunk).await?;
-            self.take(app, &events, frame, out).await
-        }
+        let events = app.feed.after(self.position, chunk).await?;
+        self.take(app, &events, frame, out).await
     }
 
     async fn take(&mut self, app: &App, events: &[Arc<StoredEvent>], frame: Frame, out: &mut Vec<u8>) -> Replied<bool> {
@@ -212,13 +200,13 @@ async fn page(app: &App, mut range: Range, timeout_ms: u64) -> Replied<Events> {
     Ok(Events { content_type: BATCH, position: range.position, body: out.into() })
 }
 
-fn begin(patience: Duration, request: &FeedRequest) -> Replied<(Sender, Sending)> {
+fn begin(app: &App, request: &FeedRequest) -> Replied<(Sender, Sending)> {
     let permit = SENDINGS.try_acquire().map_err(|_| Problem::unavailable("Too many follow the feed at the moment."))?;
-    Ok(sending(permit, patience, request.hang_up.clone()))
+    Ok(sending(permit, app.config.feed.patience, request.hang_up.clone()))
 }
 
 fn lines(app: &Arc<App>, mut range: Range, request: FeedRequest) -> Replied<Events> {
-    let (mut sender, body) = begin(RANGE_PATIENCE, &request)?;
+    let (mut sender, body) = begin(app, &request)?;
     range.through = range.through.min(app.ledger.head_position() - 1);
     let (app, position) = (Arc::clone(app), range.through);
     tokio::spawn(async move {
@@ -239,7 +227,7 @@ fn lines(app: &Arc<App>, mut range: Range, request: FeedRequest) -> Replied<Even
 }
 
 fn stream(call: AdminCall, range: Range, request: FeedRequest) -> Replied<Events> {
-    let (mut sender, body) = begin(STREAM_PATIENCE, &request)?;
+    let (mut sender, body) = begin(&call.app, &request)?;
     let position = range.position;
     tokio::spawn(async move {
         let ended = follow(&call, range, &mut sender).await;
@@ -289,7 +277,7 @@ async fn follow(call: &AdminCall, mut range: Range, sender: &mut Sender) -> Ende
             changed = moved.changed() => if changed.is_err() {
                 return Ended::Stopping;
             },
-            () = tokio::time::sleep(HEART_BEAT) => {
+            () = tokio::time::sleep(app.config.feed.heart_beat) => {
                 match call.is_still_permitted(READ).await {
                     Ok(true) => {}
                     Ok(false) => return Ended::NotPermitted,

@@ -3,6 +3,7 @@
 pub mod events;
 mod request;
 mod sending;
+pub mod subscriptions;
 
 use std::sync::Arc;
 
@@ -17,6 +18,8 @@ pub const READ: &str = "feed:read";
 pub const LICENSE_KEYS: &str = "feed:license-keys";
 /// The capability that shows personal data.
 pub const PERSONAL_DATA: &str = "feed:personal-data";
+/// The capability that makes subscriptions and takes their events.
+pub const SUBSCRIPTIONS: &str = "feed:subscriptions";
 
 /// Ends the connection that a request came on: the only way to be rid of a client that takes nothing.
 #[derive(Clone, Default)]

@@ -1,0 +1,277 @@
+//! The feed: every event once and in order, from any point, in every form.
+
+use std::time::{Duration, Instant};
+
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::support::feed::{position, positions, types};
+use crate::support::{ApiKey, Backend, PRODUCT, Running, ServeOptions, both_backends, eventually, fields};
+
+both_backends!(
+    all_forms_tell_the_same_events_from_any_point,
+    an_event_is_a_cloud_event,
+    filters_leave_out_what_is_not_wanted_and_say_how_far_they_came,
+    a_page_waits_for_its_first_event,
+    a_stream_goes_on_and_comes_again_where_it_was,
+    a_stream_ends_with_the_key_that_it_was_opened_with,
+    keys_and_personal_data_need_capabilities,
+    what_is_forgotten_is_in_no_form,
+    what_was_never_there_is_refused,
+    a_client_that_takes_nothing_is_disconnected,
+);
+
+fn quick() -> ServeOptions {
+    ServeOptions::args(&["--feed-heart-beat", "1", "--feed-patience", "1"])
+}
+
+/// A product with a license that is activated, refused at its limit and deactivated.
+async fn life(on: &Running) -> (i64, String) {
+    let product = on.api.new_product().await;
+    let license = on.api.new_license(product, fields!(activation_limit: 1, owner_name: "Jane Doe", owner_email: "jane@shop.example")).await;
+    on.api.activate(&license, "jane.example").await.expect(300, PRODUCT);
+    on.api.activate(&license, "other.example").await.expect(302, PRODUCT);
+    on.api.deactivate(&license, "jane.example").await.expect(400, PRODUCT);
+    (product, license)
+}
+
+async fn all_forms_tell_the_same_events_from_any_point(backend: Backend) {
+    let on = Running::start(backend).await;
+    life(&on).await;
+    let count = on.ledger.event_count().await;
+    let (at, all) = on.api.feed_page("limit=1000").await;
+    assert_eq!((at, positions(&all)), (count - 1, (0..count).collect::<Vec<_>>()));
+    assert_eq!(on.api.feed_lines("").await, all);
+    let mut stream = on.api.feed_stream("", None).await;
+    for event in &all {
+        assert_eq!(stream.event().await.as_ref(), Some(event));
+    }
+    for after in [-1, 0, 3, count - 2, count - 1] {
+        let rest = &all[usize::try_from(after + 1).expect("an index")..];
+        assert_eq!(on.api.feed_page(&format!("after={after}")).await, (count - 1, rest.to_vec()));
+        assert_eq!(on.api.feed_page(&format!("lastEventId={after}")).await.1, rest);
+        assert_eq!(on.api.feed_lines(&format!("after={after}")).await, rest);
+        assert_eq!(on.api.feed_page(&format!("after={after}&through={}", count - 2)).await.1, rest[..rest.len().saturating_sub(1)]);
+    }
+    // Page by page.
+    let (mut after, mut read) = (-1, Vec::new());
+    while read.len() < all.len() {
+        let (at, page) = on.api.feed_page(&format!("after={after}&limit=3")).await;
+        assert!(page.len() <= 3 && at == position(page.last().expect("events")));
+        after = at;
+        read.extend(page);
+    }
+    assert_eq!(read, all);
+    assert_eq!(on.api.feed_lines("limit=2").await, all[..2]);
+    // The log's own verification agrees on the end.
+    assert!(on.ledger.run(&["verify"]).await.success().contains(&format!("{count} events")));
+}
+
+async fn an_event_is_a_cloud_event(backend: Backend) {
+    let on = Running::start(backend).await;
+    let (product, license) = life(&on).await;
+    let (_, events) = on.api.feed_page("type=license.*,activation.failed").await;
+    assert_eq!(types(&events), ["license.created", "license.activated", "activation.failed", "license.deactivated"]);
+    let event = &events[0];
+    let verifier_key = on.ledger.run(&["evidence", "verifier-key"]).await.success();
+    let (ledger_id, _) = verifier_key.strip_prefix("keyledger/").and_then(|rest| rest.split_once('+')).expect("the ledger's id");
+    assert_eq!(event["specversion"], "1.0");
+    assert_eq!(event["source"], format!("urn:uuid:{ledger_id}"));
+    assert_eq!(event["datacontenttype"], "application/json");
+    assert!(event["subject"].as_str().is_some_and(|subject| subject.starts_with("license/")), "{event}");
+    assert_eq!((&event["eventtype"], &event["streamsequence"]), (&json!("LicenseCreated"), &json!(1)));
+    assert_eq!(event["data"]["key"], Value::from(license), "the test's key may see it");
+    assert_eq!((&event["data"]["product"], &event["data"]["license"]), (&json!(product), &json!(1)));
+    assert_eq!(event["data"]["personal"]["owner_email"], "jane@shop.example");
+    // The attributes' names are what the specification allows.
+    for (name, value) in event.as_object().expect("an object") {
+        assert!(name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit()) && name.len() <= 20, "{name}");
+        assert!(name == "data" || value.is_string() || value.is_i64(), "{name}: {value}");
+    }
+    // It is the event of the history, by position and time.
+    let history = on.api.history("licenses/1/history", 10).await;
+    for (event, told) in events.iter().zip(&history) {
+        assert_eq!((position(event), &event["time"]), (told["position"].as_i64().expect("a position"), &told["recorded_at"]));
+        assert_eq!((&event["actor"], &event["requestid"]), (&json!("api_key:1"), &told["request_id"]));
+    }
+}
+
+async fn filters_leave_out_what_is_not_wanted_and_say_how_far_they_came(backend: Backend) {
+    let on = Running::start(backend).await;
+    let (product, _) = life(&on).await;
+    let (other, _) = life(&on).await;
+    let last = on.ledger.event_count().await - 1;
+    let of = async |query: &str| {
+        let (at, events) = on.api.feed_page(query).await;
+        assert_eq!(at, last, "{query}");
+        assert_eq!(on.api.feed_lines(query).await, events, "{query}");
+        events
+    };
+    let of_product = of(&format!("product={product}")).await;
+    assert_eq!(types(&of_product)[0], "product.created");
+    assert_eq!(of_product.len(), 5);
+    assert_eq!(types(&of(&format!("product={other}&type=activation.failed")).await), ["activation.failed"]);
+    let second = of("license=2").await;
+    assert!(second.iter().all(|event| event["data"]["license"] == 2) && second.len() == 4, "{second:?}");
+    assert_eq!(of("license=77").await, [Value::Null; 0]);
+    assert_eq!(
+        types(&of("type=license.activated&type=product.*").await),
+        ["product.created", "license.activated", "product.created", "license.activated"]
+    );
+    // From and to a time.
+    let time = |at: usize| second[at]["time"].as_str().expect("a time").to_string();
+    let (_, between) = on.api.feed_page(&format!("license=2&from={}&to={}", time(1), time(2))).await;
+    assert_eq!(positions(&between), positions(&second[1..3]));
+    assert_eq!(on.api.feed_lines(&format!("from={}", time(3))).await.last().map(position), Some(last));
+    on.api.feed_get("type=license.exploded").await.expect_invalid(&["type"]);
+    on.api.feed_get("after=x&limit=0&timeout=60000&from=soon").await.expect_invalid(&["after", "limit", "timeout", "from"]);
+    on.api.feed_get("unknown=1").await.expect_problem(422, "invalid-parameters");
+}
+
+async fn a_page_waits_for_its_first_event(backend: Backend) {
+    let on = Running::start(backend).await;
+    let (product, license) = life(&on).await;
+    let last = on.ledger.event_count().await - 1;
+    let started = Instant::now();
+    assert_eq!(on.api.feed_page(&format!("after={last}&timeout=300")).await, (last, Vec::new()));
+    assert!(started.elapsed() >= Duration::from_millis(300));
+    let query = format!("after={last}&timeout=20000&type=license.activated");
+    let (page, ()) = tokio::join!(on.api.feed_page(&query), async {
+        // Not wanted, then wanted.
+        on.api.new_license(product, fields!()).await;
+        on.api.activate(&license, "late.example").await.expect(300, PRODUCT);
+    });
+    assert_eq!((page.0, types(&page.1)), (last + 2, vec!["license.activated"]));
+    assert!(started.elapsed() < Duration::from_secs(15));
+}
+
+async fn a_stream_goes_on_and_comes_again_where_it_was(backend: Backend) {
+    let on = Running::start_with(backend, quick()).await;
+    let (product, license) = life(&on).await;
+    let mut stream = on.api.feed_stream("type=license.activated", None).await;
+    let first = stream.event().await.expect("an event");
+    on.api.activate(&license, "second.example").await.expect(300, PRODUCT);
+    let second = stream.event().await.expect("an event");
+    assert_eq!(types(&[first, second.clone()]), ["license.activated"; 2]);
+    // What another process appends comes too.
+    on.ledger.run(&["block", "add", "--identifier", "never.example"]).await.success();
+    let mut all = on.api.feed_stream("", Some(position(&second))).await;
+    assert_eq!(all.event().await.expect("an event")["type"], "block.added");
+    on.ledger.run(&["block", "add", "--identifier", "ever.example"]).await.success();
+    assert_eq!(all.event().await.expect("an event")["type"], "block.added");
+    // A mark tells a filtered consumer how far the log was looked through, so that coming again it needn't be again.
+    on.api.new_license(product, fields!()).await;
+    let last = on.ledger.event_count().await - 1;
+    loop {
+        let message = stream.next().await.expect("a heart-beat");
+        assert_eq!((message.event, message.data.as_str()), (None, ""));
+        if message.id == Some(last) {
+            break;
+        }
+    }
+    // A server that stops says so.
+    let Running { server, .. } = on;
+    let started = Instant::now();
+    let (stopped, ended) = tokio::join!(server.stop(), async {
+        loop {
+            match all.next().await {
+                Some(message) if message.event.as_deref() == Some("end") => break message.json(),
+                Some(_) => {}
+                None => panic!("the stream ended without a word"),
+            }
+        }
+    });
+    let () = stopped;
+    assert_eq!(ended["reason"], "stopping");
+    assert!(started.elapsed() < Duration::from_secs(10), "streams hold up no stop");
+}
+
+async fn a_stream_ends_with_the_key_that_it_was_opened_with(backend: Backend) {
+    let on = Running::start_with(backend, quick()).await;
+    let key = on.ledger.create_named_api_key("the consumer", &["--capability", "feed:read", "--capability", "verify"]).await;
+    let consumer = on.api.with_key(ApiKey::Header(key));
+    let mut stream = eventually("the key is known", || async { consumer.try_feed_stream("", None).await.ok() }).await;
+    let number = on.ledger.api_key_number("the consumer").await;
+    on.ledger.run(&["api-key", "disable", &number]).await.success();
+    let ended = loop {
+        let message = stream.next().await.expect("a goodbye");
+        if message.event.is_some() {
+            break message;
+        }
+    };
+    assert_eq!((ended.event.as_deref(), &ended.json()["reason"]), (Some("end"), &json!("not_permitted")));
+}
+
+async fn keys_and_personal_data_need_capabilities(backend: Backend) {
+    let on = Running::start(backend).await;
+    let (_, license) = life(&on).await;
+    let plain = on.caller(&["--capability", "feed:read"]).await;
+    let with_keys = on.caller(&["--capability", "feed:read", "--capability", "feed:license-keys"]).await;
+    let personal = on.caller(&["--capability", "feed:read", "--capability", "feed:personal-data"]).await;
+    let text = async |api: &crate::support::Client| Value::from(api.feed_lines("").await).to_string();
+    let (plain, with_keys, personal) = (text(&plain).await, text(&with_keys).await, text(&personal).await);
+    assert!(!plain.contains(&license) && !plain.contains("jane") && plain.contains("\"personal\":\"sealed\""));
+    assert!(with_keys.contains(&license) && !with_keys.contains("jane"));
+    assert!(!personal.contains(&license) && personal.contains("jane@shop.example") && personal.contains("jane.example"));
+    let other = on.caller(&["--capability", "ledger:read"]).await;
+    let refused = other.feed_get("").await;
+    refused.expect_problem(403, "not-permitted");
+    assert_eq!(refused.body["detail"], "The API key lacks the capability feed:read.");
+    on.api.with_key(ApiKey::Missing).feed_get("").await.expect_problem(401, "invalid-api-key");
+}
+
+async fn what_is_forgotten_is_in_no_form(backend: Backend) {
+    let on = Running::start(backend).await;
+    life(&on).await;
+    let mut stream = on.api.feed_stream("", None).await;
+    assert_eq!(stream.event().await.map(|event| position(&event)), Some(0));
+    on.api.admin_post("subjects/forget", json!({ "email": "jane@shop.example" })).await.expect(200);
+    let (_, page) = on.api.feed_page("").await;
+    let lines = on.api.feed_lines("").await;
+    assert_eq!(page, lines);
+    assert!(!Value::from(lines).to_string().contains("jane"));
+    assert_eq!(page.iter().filter(|event| event["data"]["personal"] == "erased").count(), 3);
+    let mut again = on.api.feed_stream("", None).await;
+    for event in &page {
+        assert_eq!(again.event().await.as_ref(), Some(event));
+    }
+}
+
+async fn what_was_never_there_is_refused(backend: Backend) {
+    let on = Running::start(backend).await;
+    let count = on.ledger.event_count().await;
+    let refused = on.api.feed_get(&format!("after={count}")).await;
+    refused.expect_problem(409, "conflict");
+    assert!(refused.body["detail"].as_str().is_some_and(|detail| detail.contains(&format!("the last one is {}", count - 1))), "{}", refused.body);
+    for accept in ["text/event-stream", "application/x-ndjson"] {
+        let request = on.api.request(Method::GET, &format!("/feed/v1/events?after={count}")).header("accept", accept);
+        on.api.admin_answer(request).await.expect_problem(409, "conflict");
+    }
+    let request = on.api.request(Method::GET, "/feed/v1/events").header("accept", "image/png");
+    on.api.admin_answer(request).await.expect_problem(406, "not-acceptable");
+    on.api.admin_answer(on.api.request(Method::POST, "/feed/v1/events")).await.expect_problem(405, "method-not-allowed");
+    on.api.admin_answer(on.api.request(Method::GET, "/feed/v1/nothing")).await.expect_problem(404, "not-found");
+}
+
+/// A client that asked for much and reads nothing: what it doesn't take is not kept for it.
+async fn a_client_that_takes_nothing_is_disconnected(backend: Backend) {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    let on = Running::start_with(backend, quick()).await;
+    let product = on.api.new_product().await;
+    let keys: Vec<String> = (0..10_000).map(|number| format!("SLOW-{number:06}-{}", "x".repeat(200))).collect();
+    on.api.new_licenses(product, &keys, fields!()).await;
+    let mut socket = tokio::net::TcpStream::connect(on.api.address()).await.expect("a connection");
+    let request =
+        format!("GET /feed/v1/events HTTP/1.1\r\nhost: x\r\naccept: text/event-stream\r\nauthorization: Bearer {}\r\n\r\n", on.ledger.bootstrap_key);
+    socket.write_all(request.as_bytes()).await.expect("a request");
+    let reason = "keyledger_feed_ended_total{reason=\"too_slow\"} 1";
+    eventually("it is given up", || async { on.api.plain("/metrics").await.1.contains(reason).then_some(()) }).await;
+    // Others are served, and the connection is closed though the client never read.
+    assert_eq!(on.api.feed_page("limit=1").await.1.len(), 1);
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    let mut rest = Vec::new();
+    let read = tokio::time::timeout(Duration::from_secs(20), socket.read_to_end(&mut rest)).await;
+    read.expect("the connection is closed").ok();
+    assert!(rest.len() < 20 * 1024 * 1024, "{}", rest.len());
+}
