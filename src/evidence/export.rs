@@ -70,7 +70,8 @@ pub async fn export(
     let mut tiles = Tiles::new(Arc::clone(store));
     let size = checkpoint.size;
     let mut events = Vec::with_capacity(export.gathered.len());
-    for event in export.gathered.values() {
+    let key_pair = export.global_key_pair()?;
+    for event in std::mem::take(&mut export.gathered).into_values() {
         let ranges = inclusion(event.position, size)
             .ok_or_else(|| EvidenceError::Damaged(format!("event {} is beyond the checkpoint of {size} events", event.position)))?;
         // Events come in their order, so of the lowest tiles one is enough.
@@ -85,7 +86,7 @@ pub async fn export(
             .ok_or_else(|| EvidenceError::OutOfRange(format!("the log is behind the earlier checkpoint of {} events", noted.size)))?;
         earlier.push(Earlier { note, hashes: tiles.proof(Tree::Log, ranges).await? });
     }
-    let signature = signer.sign(export.global_key_pair()?, &checkpoint_message(&checkpoint.note)).await?;
+    let signature = signer.sign(key_pair, &checkpoint_message(&checkpoint.note)).await?;
     let input = CaseInput {
         license: number(map.index + 1),
         from: options.from.map(|at| at.to_string()),
