@@ -179,7 +179,7 @@ async fn an_old_copy_of_the_database_is_refused() {
     // Who means to put it back says so by taking the file away.
     put_back(&backup);
     std::fs::remove_file(ledger.place.data_dir.join("checkpoint")).expect("there is a checkpoint file");
-    ledger.serve().await.client().verify(&license, "a.example").await.expect(203, GLOBAL);
+    ledger.serve().await.client().verify(&license, "a.example").await.expect(210, GLOBAL);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
