@@ -11,7 +11,7 @@ use crate::{
     access::Access,
     clock::Clock,
     envato::{Envato, EnvatoConfig},
-    evidence::{self, Evidence, EvidenceConfig, EvidenceError},
+    evidence::{Evidence, EvidenceConfig, EvidenceError},
     feed::{Feed, FeedConfig},
     files::Files,
     ledger::Ledger,
@@ -90,8 +90,7 @@ impl App {
     /// Puts a server together around an open ledger.
     ///
     /// # Errors
-    /// When the global signing key can't be had, the system's certificate authorities can't, or the log is not the one that
-    /// checkpoints were published of.
+    /// When the global signing key can't be had, the system's certificate authorities can't, or the store fails.
     pub async fn new(
         ledger: Ledger,
         clock: Clock,
@@ -101,8 +100,8 @@ impl App {
     ) -> Result<Self, AppError> {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let signer = Signer::new(Arc::clone(ledger.store()), Arc::clone(ledger.vault()), cores).await?;
-        let note_signer = Arc::new(NoteSigner::new(ledger.vault(), &config.evidence.origin(ledger.vault().ledger_id()))?);
-        evidence::check_start(ledger.store(), &note_signer, config.evidence.hand_out.file.as_deref()).await?;
+        let origin = config.evidence.origin(ledger.store(), ledger.vault().ledger_id()).await.map_err(EvidenceError::from)?;
+        let note_signer = Arc::new(NoteSigner::new(ledger.vault(), &origin)?);
         let access = Access::new(Arc::clone(ledger.store()), Arc::clone(ledger.vault()));
         let limits = Limits::new(config.rate_limit_ip, config.rate_limit_key);
         let outgoing = Outgoing::new(config.allow_outgoing.clone())?;

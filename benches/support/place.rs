@@ -64,7 +64,7 @@ impl Address {
             master_key_file: Some(self.master_key_file().display().to_string()),
             database_ca_file: None,
         };
-        arguments.open_or_create(Options::default()).await
+        arguments.open_or_create(Options::default(), None).await
     }
 
     fn master_key_file(&self) -> PathBuf {

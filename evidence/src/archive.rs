@@ -10,7 +10,7 @@ pub type Files = BTreeMap<String, Vec<u8>>;
 
 /// The files of a dispute file, and the earlier checkpoints of as many years as one may keep one a month.
 const ENTRIES_MAX: usize = 256;
-/// A license with a hundred thousand events comes to some hundred MB.
+/// As many events as a file can have come to some hundred MB.
 pub const ARCHIVE_BYTES_MAX: usize = 1024 * 1024 * 1024;
 const NAME_BYTES_MAX: usize = 64;
 

@@ -30,6 +30,8 @@ pub const STATES: &str = "states.jsonl";
 pub const KEYS: &str = "keys.json";
 pub const OPENED: &str = "opened.json";
 pub const REPORT: &str = "report.html";
+/// Events that a file can have: what an expert may be expected to go through, and what keeps an archive within its size.
+pub const EVENTS_MAX: usize = 100_000;
 /// Before the sizes of earlier checkpoints.
 pub const EARLIER: &str = "earlier/";
 
@@ -114,6 +116,7 @@ fn line<'a>(files: &'a Files, name: &str) -> Result<&'a str, Wrong> {
 /// Reads lines that each end with a line end.
 fn events(text: &str) -> Result<Vec<Event>, Wrong> {
     let lines = text.strip_suffix('\n').ok_or_else(|| Wrong(format!("{EVENTS} does not end with a line end")))?;
+    ensure(lines.split('\n').count() <= EVENTS_MAX, || format!("{EVENTS} has more than {EVENTS_MAX} events"))?;
     let read = |(index, line): (usize, &str)| Event::read(line).map_err(|wrong| Wrong(format!("line {} of {EVENTS}: {wrong}", index + 1)));
     lines.split('\n').enumerate().map(read).collect()
 }
@@ -235,5 +238,7 @@ pub fn build(input: &CaseInput) -> Result<Vec<u8>, Wrong> {
     let derived = derive(&files, &case, &Facts::of(&case)?)?;
     files.extend(derived.map(|(name, text)| (name.to_owned(), text.into_bytes())));
     let archive = archive::write(&files)?;
+    // Checking takes as much memory again.
+    drop((files, case));
     verify::verify(&archive, &Given::default()).wrong.map_or(Ok(archive), Err)
 }

@@ -28,7 +28,7 @@ mod verify;
 mod words;
 
 pub use archive::{read as read_archive, write as write_archive};
-pub use case::{CaseInput, Earlier, ProvenEvent, build};
+pub use case::{CaseInput, EVENTS_MAX, Earlier, ProvenEvent, build};
 pub use map::entry as map_entry;
 pub use verify::{Given, Verdict, verify};
 

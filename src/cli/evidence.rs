@@ -9,7 +9,11 @@ use clap::{Args, Subcommand};
 use keyledger_events::Timestamp;
 use keyledger_evidence::command::{self, Paths};
 
-use super::{Failure, StoreArgs, change::CLOSE_PATIENCE, evidence_args::OriginArgs};
+use super::{
+    Failure, StoreArgs,
+    change::CLOSE_PATIENCE,
+    evidence_args::{CheckpointFileArgs, OriginArgs},
+};
 use crate::{
     clock::Clock,
     evidence::{self, ExportOptions, Publisher},
@@ -33,6 +37,8 @@ pub struct ExportArgs {
     store: StoreArgs,
     #[command(flatten)]
     origin: OriginArgs,
+    #[command(flatten)]
+    file: CheckpointFileArgs,
     /// The license's key, number or id.
     #[arg(long, value_name = "LICENSE")]
     license: String,
@@ -86,8 +92,8 @@ pub async fn run(command: EvidenceCommand) -> Result<(), Failure> {
             Ok(command::run(&paths, &mut std::io::stdout().lock())?)
         }
         EvidenceCommand::VerifierKey(args) => {
-            let (_, vault) = args.store.open_vault().await?;
-            println!("{}", NoteSigner::new(&vault, &args.origin.name(vault.ledger_id())?)?.verifier_key());
+            let (store, vault) = args.store.open_vault().await?;
+            println!("{}", NoteSigner::new(&vault, &args.origin.name(&store, vault.ledger_id()).await?)?.verifier_key());
             Ok(())
         }
     }
@@ -132,7 +138,9 @@ async fn make(args: &ExportArgs, options: ExportOptions) -> Result<Vec<u8>, Fail
 
 async fn make_from(ledger: &Ledger, args: &ExportArgs, options: ExportOptions) -> Result<Vec<u8>, Failure> {
     let vault = ledger.vault();
-    let notes = Arc::new(NoteSigner::new(vault, &args.origin.name(vault.ledger_id())?)?);
+    let notes = Arc::new(NoteSigner::new(vault, &args.origin.name(ledger.store(), vault.ledger_id()).await?)?);
+    // A checkpoint will be signed: never of an old copy that was put back.
+    evidence::check_start(ledger.store(), &notes, args.file.path(&args.store).as_deref()).await?;
     let signer = Signer::new(Arc::clone(ledger.store()), Arc::clone(vault), 1).await?;
     let stream = ledger.license_stream(&args.license).await.map_err(|error| format!("--license: {error}"))?;
     let number = ledger.license_number(stream).await?;

@@ -1,6 +1,7 @@
 //! What of checkpoints and proofs is configured.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
@@ -10,6 +11,7 @@ use super::{Failure, StoreArgs};
 use crate::{
     evidence::{EvidenceConfig, handout},
     signer::is_origin,
+    store::Store,
 };
 
 /// Seconds between two looks for something to publish. A checkpoint shall be there ten seconds after an event at the latest.
@@ -18,7 +20,8 @@ const INTERVAL_MAX: u64 = 24 * 60 * 60;
 
 #[derive(Clone, Debug, Args)]
 pub struct OriginArgs {
-    /// The log's name in checkpoints, such as licenses.vendor.example/ledger [default: keyledger/ and the ledger's id]
+    /// The log's name in checkpoints, such as licenses.vendor.example/ledger [default: as in the newest one, at first keyledger/ and the
+    /// ledger's id]
     #[arg(long, env = "KEYLEDGER_CHECKPOINT_ORIGIN", value_name = "NAME")]
     checkpoint_origin: Option<String>,
 }
@@ -27,9 +30,9 @@ impl OriginArgs {
     /// The log's name.
     ///
     /// # Errors
-    /// When no log can be called so.
-    pub fn name(&self, ledger_id: Uuid) -> Result<String, Failure> {
-        Ok(EvidenceConfig { origin: self.origin()?, ..EvidenceConfig::default() }.origin(ledger_id))
+    /// When no log can be called so, or the store fails.
+    pub async fn name(&self, store: &Arc<dyn Store>, ledger_id: Uuid) -> Result<String, Failure> {
+        Ok(EvidenceConfig { origin: self.origin()?, ..EvidenceConfig::default() }.origin(store, ledger_id).await?)
     }
 
     /// The name that is given, if one is.
@@ -46,16 +49,30 @@ impl OriginArgs {
 }
 
 #[derive(Clone, Debug, Args)]
+pub struct CheckpointFileArgs {
+    /// File that always holds the newest checkpoint of the server; nothing goes on from a log that is behind it. Best on another machine's
+    /// disk [default: checkpoint in the data folder of an embedded ledger]
+    #[arg(long, env = "KEYLEDGER_CHECKPOINT_FILE", value_name = "FILE")]
+    checkpoint_file: Option<PathBuf>,
+}
+
+impl CheckpointFileArgs {
+    /// The file, where there is to be one.
+    pub fn path(&self, store: &StoreArgs) -> Option<PathBuf> {
+        let given = self.checkpoint_file.clone().filter(|path| !path.as_os_str().is_empty());
+        given.or_else(|| store.database_url().is_none().then(|| store.data_dir.join("checkpoint")))
+    }
+}
+
+#[derive(Clone, Debug, Args)]
 pub struct EvidenceArgs {
     #[command(flatten)]
     origin: OriginArgs,
     /// Seconds after which new events get a checkpoint.
     #[arg(long, env = "KEYLEDGER_CHECKPOINT_INTERVAL", default_value_t = INTERVAL_DEFAULT, value_name = "SECONDS")]
     checkpoint_interval: u64,
-    /// File that always holds the newest checkpoint; a server whose log is behind it doesn't start. Best on another machine's disk
-    /// [default: checkpoint in the data folder of an embedded ledger]
-    #[arg(long, env = "KEYLEDGER_CHECKPOINT_FILE", value_name = "FILE")]
-    checkpoint_file: Option<PathBuf>,
+    #[command(flatten)]
+    file: CheckpointFileArgs,
     /// Witness that cosigns checkpoints (C2SP tlog-witness), with the key that checks it; may be given several times.
     #[arg(long, env = "KEYLEDGER_WITNESS", value_delimiter = ',', value_name = "URL#VKEY")]
     witness: Vec<String>,
@@ -76,13 +93,11 @@ impl EvidenceArgs {
         if !(1..=INTERVAL_MAX).contains(&self.checkpoint_interval) {
             return Err(format!("--checkpoint-interval {}: must be 1 to {INTERVAL_MAX} seconds", self.checkpoint_interval).into());
         }
-        let given = self.checkpoint_file.clone().filter(|path| !path.as_os_str().is_empty());
-        let embedded = store.database_url().is_none().then(|| store.data_dir.join("checkpoint"));
         Ok(EvidenceConfig {
             origin: self.origin.origin()?,
             publish_every: Duration::from_secs(self.checkpoint_interval),
             public_proofs: self.public_proofs,
-            hand_out: handout::Config { file: given.or(embedded), witnesses: self.witness.clone(), timestamp_urls: self.timestamp_url.clone() },
+            hand_out: handout::Config { file: self.file.path(store), witnesses: self.witness.clone(), timestamp_urls: self.timestamp_url.clone() },
         })
     }
 }

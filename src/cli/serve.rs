@@ -142,7 +142,7 @@ pub async fn run(args: ServeArgs) -> Result<(), Failure> {
     };
     let files = args.files.open(&args.store.data_dir)?;
     let clock = Clock::default();
-    let ledger = args.store.open_or_create(Options { clock: clock.clone(), rebuild_older: true }).await?;
+    let ledger = args.store.open_or_create(Options { clock: clock.clone(), rebuild_older: true }, evidence.hand_out.file.as_deref()).await?;
     if let Some(key) = bootstrap {
         ledger.bootstrap_api_key(key).await?;
     }

@@ -9,7 +9,9 @@ use keyledger_projections::registry::{Versions, compare_versions};
 
 use super::Failure;
 use crate::{
+    evidence,
     ledger::{Ledger, OpenError, Options, open_vault},
+    signer::NoteSigner,
     store::{
         Store,
         postgres::{PostgresOptions, PostgresStore},
@@ -107,17 +109,21 @@ impl StoreArgs {
         Ok(Ledger::open(store, &self.master_key(false)?, Options::default()).await?)
     }
 
-    /// Opens the ledger for a server, and makes it where there is none.
+    /// Opens the ledger for a server, and makes it where there is none. Before anything is written it is held against the checkpoints
+    /// that were published of it: what is put on top of an old copy makes two logs of one.
     ///
     /// # Errors
-    /// When it can't be opened, or was made with another master key.
-    pub async fn open_or_create(&self, options: Options) -> Result<Ledger, Failure> {
+    /// When it can't be opened, was made with another master key, or is not the log of its checkpoints.
+    pub async fn open_or_create(&self, options: Options, checkpoint_file: Option<&Path>) -> Result<Ledger, Failure> {
         if self.database_url().is_none() {
             self.create_data_dir()?;
         }
         // The key comes first: without it not even an empty database is left behind.
         let key = self.master_key(true)?;
-        Ok(Ledger::open(self.store(true).await?, &key, options).await?)
+        let store = self.store(true).await?;
+        let vault = open_vault(store.as_ref(), &key).await?;
+        evidence::check_start(&store, &NoteSigner::new(&vault, "")?, checkpoint_file).await?;
+        Ok(Ledger::open(store, &key, options).await?)
     }
 
     /// A ledger's store and its opened secrets, without an executor.

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
-use keyledger_events::{Event, Personal, Timestamp, aggregate_type, license::LicenseEvent, product::ProductEvent};
-use keyledger_evidence::{CaseInput, Earlier, ProvenEvent, build, rsa_check::checkpoint_message};
+use keyledger_events::{Event, Personal, Timestamp, aggregate_type, key_pair::KeyPairEvent, license::LicenseEvent, product::ProductEvent};
+use keyledger_evidence::{CaseInput, EVENTS_MAX, Earlier, ProvenEvent, build, rsa_check::checkpoint_message};
 use uuid::Uuid;
 
 use super::{
@@ -23,8 +23,6 @@ use crate::{
 
 /// Events read at a time.
 const PAGE_EVENTS: i64 = 1_000;
-/// Events of one license that a file can have: what a person may be expected to go through, and about 100 MB in memory.
-pub const EVENTS_MAX: usize = 50_000;
 /// Earlier checkpoints that one file is proved to go on from.
 pub const EARLIER_MAX: usize = 100;
 
@@ -72,7 +70,8 @@ pub async fn export(
     let mut tiles = Tiles::new(Arc::clone(store));
     let size = checkpoint.size;
     let mut events = Vec::with_capacity(export.gathered.len());
-    for event in export.gathered.values() {
+    let key_pair = export.global_key_pair()?;
+    for event in std::mem::take(&mut export.gathered).into_values() {
         let ranges = inclusion(event.position, size)
             .ok_or_else(|| EvidenceError::Damaged(format!("event {} is beyond the checkpoint of {size} events", event.position)))?;
         // Events come in their order, so of the lowest tiles one is enough.
@@ -87,7 +86,7 @@ pub async fn export(
             .ok_or_else(|| EvidenceError::OutOfRange(format!("the log is behind the earlier checkpoint of {} events", noted.size)))?;
         earlier.push(Earlier { note, hashes: tiles.proof(Tree::Log, ranges).await? });
     }
-    let signature = signer.sign(None, &checkpoint_message(&checkpoint.note)).await?;
+    let signature = signer.sign(key_pair, &checkpoint_message(&checkpoint.note)).await?;
     let input = CaseInput {
         license: number(map.index + 1),
         from: options.from.map(|at| at.to_string()),
@@ -134,11 +133,7 @@ impl Export<'_> {
             }
         }
         let (mut products, mut api_keys, mut sealed) = (BTreeSet::new(), BTreeSet::new(), BTreeMap::new());
-        for event in self.stream(license).await? {
-            if event.position >= map_size {
-                continue;
-            }
-            let decoded = decode(&event)?;
+        let visit = |export: &mut Self, event: StoredEvent, decoded: Event| {
             if let Event::License(of_license) = &decoded {
                 products.extend(products_of(of_license));
             }
@@ -148,41 +143,58 @@ impl Export<'_> {
             let metadata: BTreeMap<String, String> = serde_json::from_str(&event.metadata).unwrap_or_default();
             let actor = metadata.get("actor").and_then(|actor| actor.strip_prefix("api_key:")?.parse::<i64>().ok());
             api_keys.extend(actor);
-            self.keep(event)?;
-        }
+            export.keep(event)
+        };
+        self.each_of(license, map_size, visit).await?;
         for product in products {
             let stream = self.ledger.product_stream(product).await.map_err(|_| EvidenceError::Damaged(format!("there is no product {product}")))?;
-            for event in self.stream(stream).await? {
-                if matches!(decode(&event)?, Event::Product(ProductEvent::ProductCreated(_) | ProductEvent::ProductKeyPairChanged(_))) {
-                    self.keep(event)?;
-                }
-            }
+            let visit = |export: &mut Self, event, decoded| match decoded {
+                Event::Product(ProductEvent::ProductCreated(_) | ProductEvent::ProductKeyPairChanged(_)) => export.keep(event),
+                _ => Ok(()),
+            };
+            self.each_of(stream, self.size, visit).await?;
         }
         for api_key in api_keys {
             let stream = self.ledger.api_key_stream(api_key).await.map_err(|_| EvidenceError::Damaged(format!("there is no API key {api_key}")))?;
-            for event in self.stream(stream).await? {
-                self.keep(event)?;
-            }
+            self.each_of(stream, self.size, |export: &mut Self, event, _| export.keep(event)).await?;
         }
         self.key_pairs().await?;
         if with_personal_data { Ok(Some(self.secrets(&sealed).await?)) } else { Ok(None) }
     }
 
-    async fn stream(&self, stream: Stream) -> Result<Vec<StoredEvent>, EvidenceError> {
-        let (mut events, mut next) = (Vec::new(), 1);
+    /// Goes through the events of a stream below a position, of which those are kept that are wanted.
+    async fn each_of(
+        &mut self,
+        stream: Stream,
+        below: i64,
+        mut visit: impl FnMut(&mut Self, StoredEvent, Event) -> Result<(), EvidenceError>,
+    ) -> Result<(), EvidenceError> {
+        let mut next = 1;
         loop {
             let page = self.store().stream(stream.aggregate_type, stream.id, next, PAGE_EVENTS).await?;
-            let Some(last) = page.last() else { return Ok(events) };
+            let Some(last) = page.last() else { return Ok(()) };
             next = last.sequence + 1;
-            let is_last = last.position >= self.size;
-            events.extend(page);
-            if is_last {
-                return Ok(events);
-            }
-            if events.len() > EVENTS_MAX {
-                return Err(EvidenceError::OutOfRange(format!("a dispute file can hold {EVENTS_MAX} events at most")));
+            for event in page {
+                if event.position >= below {
+                    return Ok(());
+                }
+                let decoded = decode(&event)?;
+                visit(self, event, decoded)?;
             }
         }
+    }
+
+    /// The newest global key pair that the file shows: one made since the checkpoint would be nobody's in it.
+    fn global_key_pair(&self) -> Result<Option<i64>, EvidenceError> {
+        let mut newest = None;
+        for event in self.gathered.values().filter(|event| event.aggregate_type == aggregate_type::KEY_PAIR) {
+            if let Event::KeyPair(KeyPairEvent::KeyPairCreated(created)) = decode(event)?
+                && created.product.is_none()
+            {
+                newest = Some(created.key_pair);
+            }
+        }
+        Ok(newest)
     }
 
     async fn key_pairs(&mut self) -> Result<(), EvidenceError> {

@@ -11,7 +11,10 @@ use super::{
     EvidenceError,
     tiles::{ENTRY_BYTES, Tiles, Tree},
 };
-use crate::store::{EvidenceSize, Publication, Store, StoreError, StoredEvent};
+use crate::{
+    ledger::replay::check::{Flaw, check_hash, check_position},
+    store::{EvidenceSize, Publication, Store, StoredEvent},
+};
 
 /// Events folded in one step: what they and the tiles they change take in memory, and how long the step's transaction writes.
 const STEP_EVENTS: i64 = 2_000;
@@ -44,19 +47,17 @@ impl StreamEnd {
     }
 }
 
-/// Where the map says nothing of a license: a number that was drawn and not used.
-const NO_STREAM: [u8; ENTRY_BYTES] = [0; ENTRY_BYTES];
-
-/// One step towards `to`; what is to be written of it.
-pub async fn step(store: &Arc<dyn Store>, from: EvidenceSize, to: i64) -> Result<Publication, EvidenceError> {
+/// One step towards `to`; what is to be written of it. An event that is not what its hash says goes into neither tree: the map is made
+/// of what events say, and what it says is signed.
+pub async fn step(store: &Arc<dyn Store>, ledger_id: Uuid, from: EvidenceSize, to: i64) -> Result<Publication, EvidenceError> {
+    let damaged = |position: i64, flaw: Flaw| EvidenceError::Damaged(format!("event {position} {flaw}"));
     let mut tiles = Tiles::new(Arc::clone(store));
     let mut size = from;
     let mut ends: BTreeMap<i64, StreamEnd> = BTreeMap::new();
     for event in store.events(from.events, STEP_EVENTS.min(to - from.events)).await? {
-        if event.position != size.events {
-            return Err(EvidenceError::Damaged(format!("event {} is missing: the next one is {}", size.events, event.position)));
-        }
-        tiles.put(Tree::Log, number(event.position), &event.leaf_hash).await?;
+        check_position(event.position, size.events).map_err(|flaw| damaged(size.events, flaw))?;
+        let hash = check_hash(&event, ledger_id).map_err(|flaw| damaged(event.position, flaw))?;
+        tiles.put(Tree::Log, number(event.position), &hash).await?;
         size.events += 1;
         if event.aggregate_type == LICENSE {
             ends.insert(license_of(&event)?, StreamEnd::of(&event));
@@ -76,11 +77,11 @@ pub async fn step(store: &Arc<dyn Store>, from: EvidenceSize, to: i64) -> Result
     Ok(Publication { from, to: size, tiles: tiles.changed(), checkpoint: None })
 }
 
-/// Writes where a license's stream ends into a map of so many licenses; of how many it is then.
-pub async fn put_end(map: &mut Tiles, mut licenses: i64, license: i64, end: &StreamEnd) -> Result<i64, StoreError> {
-    while licenses + 1 < license {
-        map.put(Tree::StreamMap, number(licenses), &NO_STREAM).await?;
-        licenses += 1;
+/// Writes where a license's stream ends into a map of so many licenses; of how many it is then. Numbers are drawn under the head lock,
+/// by the event that uses them, so none is left out: a new license has the next one.
+pub async fn put_end(map: &mut Tiles, licenses: i64, license: i64, end: &StreamEnd) -> Result<i64, EvidenceError> {
+    if !(1..=licenses + 1).contains(&license) {
+        return Err(EvidenceError::Damaged(format!("event {} is of license {license}, and there are {licenses} before it", end.position)));
     }
     map.put(Tree::StreamMap, number(license - 1), &end.entry()).await?;
     Ok(licenses.max(license))
@@ -89,7 +90,7 @@ pub async fn put_end(map: &mut Tiles, mut licenses: i64, license: i64, end: &Str
 pub fn license_of(event: &StoredEvent) -> Result<i64, EvidenceError> {
     let decoded = Event::decode(&event.aggregate_type, &event.event_type, &event.event_version, &event.payload);
     match decoded {
-        Ok(Event::License(decoded)) if decoded.license() > 0 => Ok(decoded.license()),
+        Ok(Event::License(decoded)) => Ok(decoded.license()),
         Ok(_) => Err(EvidenceError::Damaged(format!("event {} names no license", event.position))),
         Err(error) => Err(EvidenceError::Damaged(format!("event {} cannot be read: {error}", event.position))),
     }

@@ -19,7 +19,7 @@ use std::sync::Arc;
 use keyledger_projections::{Value, Values};
 
 pub use audit::verify;
-pub use export::{EARLIER_MAX, EVENTS_MAX, ExportOptions, export};
+pub use export::{EARLIER_MAX, ExportOptions, export};
 pub use publisher::{MapProof, Published, Publisher};
 pub use shape::{TILE_WIDTH, consistency, inclusion};
 pub use start::check_start;
@@ -48,6 +48,19 @@ pub enum EvidenceError {
     /// What was asked about is not covered.
     #[error("{0}")]
     OutOfRange(String),
+}
+
+impl EvidenceError {
+    /// The same for one more who waits for it; in words where the cause can't be had twice.
+    fn again(&self) -> Self {
+        match self {
+            Self::Execute(error) => Self::Execute(error.clone()),
+            Self::Damaged(text) => Self::Damaged(text.clone()),
+            Self::Busy(text) => Self::Busy(text.clone()),
+            Self::OutOfRange(text) => Self::OutOfRange(text.clone()),
+            Self::Store(_) | Self::Signer(_) => Self::Busy(self.to_string()),
+        }
+    }
 }
 
 fn read_error(table: &'static str) -> impl Fn(keyledger_projections::ReadError) -> StoreError {

@@ -112,7 +112,7 @@ impl Publisher {
             if from.events >= to {
                 return Ok(from);
             }
-            let publication = step(self.store(), from, to).await?;
+            let publication = step(self.store(), self.ledger.vault().ledger_id(), from, to).await?;
             self.store().publish(&publication).await?;
             out_of_time(started)?;
         }

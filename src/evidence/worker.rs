@@ -14,7 +14,13 @@ use super::{
     newest_checkpoint,
     outside::Outside,
 };
-use crate::{clock::Clock, ledger::Ledger, signer::NoteSigner, store::StoredCheckpoint};
+use crate::{
+    clock::Clock,
+    ledger::Ledger,
+    notes::Tree,
+    signer::NoteSigner,
+    store::{Store, StoreError, StoredCheckpoint},
+};
 
 /// A checkpoint is there at most twice this after an event.
 const PUBLISH_EVERY: Duration = Duration::from_secs(4);
@@ -24,7 +30,7 @@ const WAITING_MAX: usize = 64;
 /// What of the configuration concerns evidence.
 #[derive(Clone, Debug)]
 pub struct EvidenceConfig {
-    /// The log's name in checkpoints; made of the ledger's id, where it is not said.
+    /// The log's name in checkpoints, where it is said.
     pub origin: Option<String>,
     /// How often it is looked whether there is something to publish.
     pub publish_every: Duration,
@@ -35,10 +41,18 @@ pub struct EvidenceConfig {
 }
 
 impl EvidenceConfig {
-    /// The log's name in checkpoints.
-    #[must_use]
-    pub fn origin(&self, ledger_id: Uuid) -> String {
-        self.origin.clone().unwrap_or_else(|| format!("keyledger/{ledger_id}"))
+    /// The log's name in checkpoints. Where it is not said, it stays what the newest one says, so that whoever leaves the option out
+    /// gives the log no other name; at first it is made of the ledger's id.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn origin(&self, store: &Arc<dyn Store>, ledger_id: Uuid) -> Result<String, StoreError> {
+        if let Some(origin) = &self.origin {
+            return Ok(origin.clone());
+        }
+        let newest = newest_checkpoint(store).await?;
+        let known = newest.as_ref().and_then(|newest| Tree::read(&newest.note)).map(|tree| tree.origin.to_owned());
+        Ok(known.unwrap_or_else(|| format!("keyledger/{ledger_id}")))
     }
 }
 
@@ -237,13 +251,17 @@ impl Worker {
                 }
             }
         }
-        // One checkpoint for all of them; an error is told to each in its own words.
+        if simple.is_empty() {
+            return;
+        }
+        // One checkpoint for all of them, or one error.
+        let published = match self.publisher.publish().await {
+            Ok(Some(newest)) => Ok(self.note(newest)),
+            Ok(None) => Err(EvidenceError::OutOfRange("the ledger has no events".to_owned())),
+            Err(error) => Err(error),
+        };
         for reply in simple {
-            let _ = reply.send(match self.publisher.publish().await {
-                Ok(Some(newest)) => Ok(self.note(newest)),
-                Ok(None) => Err(EvidenceError::OutOfRange("the ledger has no events".to_owned())),
-                Err(error) => Err(error),
-            });
+            let _ = reply.send(published.as_ref().map(Arc::clone).map_err(EvidenceError::again));
         }
     }
 }

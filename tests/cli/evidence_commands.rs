@@ -13,6 +13,7 @@ use crate::support::{ApiKey, Backend, CliOutput, Client, GLOBAL, PRODUCT, Runnin
 
 both_backends!(
     a_file_holds_however_it_was_made,
+    the_log_keeps_its_name_where_none_is_given,
     personal_data_is_in_it_where_it_was_asked_for,
     what_was_forgotten_is_in_no_new_file_and_old_ones_hold,
     an_altered_file_is_refused_with_the_first_thing_wrong,
@@ -80,6 +81,38 @@ impl Scene {
         }
         assert!(!said.contains("taken from the file itself") && said.ends_with("holds.\n"), "{said}");
         said
+    }
+
+    /// Promises that the file's states are what the server says that the license was at the same points.
+    async fn expect_states(&self, case: &str) {
+        let steps = text(case, "states.jsonl");
+        assert!(steps.lines().count() > 10);
+        for line in steps.lines() {
+            let step: Value = serde_json::from_str(line).expect("a state is JSON");
+            let path = format!("licenses/{}/state?as_of={}", self.number, step["position"]);
+            let then = self.on.api.ledger_get(&path).await.expect(200).clone();
+            let state = &step["state"];
+            for (own, told) in [
+                ("activation_limit", "/activation_limit"),
+                ("active", "/active_count"),
+                ("assigned_at", "/assigned_at"),
+                ("deleted", "/deleted"),
+                ("expires_at", "/expires_at"),
+                ("key", "/license_key"),
+                ("owner", "/owner/number"),
+                ("product", "/product"),
+                ("status", "/status"),
+                ("validity_days", "/validity_days"),
+            ] {
+                assert_eq!(Some(&state[own]), then.pointer(told), "{own} after {line}");
+            }
+            let activations = then["activations"]["items"].as_array().expect("activations");
+            let in_force: Vec<&Value> = activations.iter().filter(|one| one["active"] == true).map(|one| &one["number"]).collect();
+            assert_eq!(state["activations"], json!(in_force), "{line}");
+            let meta: Vec<&Value> = then["meta"].as_array().expect("meta entries").iter().map(|entry| &entry["key"]).collect();
+            assert_eq!(state["meta"], json!(meta), "{line}");
+            assert_eq!(then["last_event"], json!({ "position": step["position"], "time": step["recorded_at"] }));
+        }
     }
 
     async fn over_http(&self, api: &Client, name: &str, body: &Value) -> String {
@@ -224,6 +257,8 @@ async fn a_file_holds_however_it_was_made(backend: Backend) {
         .filter(|period| period["to"].is_string());
     assert_eq!(ended.count(), 1, "{keys}");
 
+    scene.expect_states(&made).await;
+
     // Over HTTP with a key that may do just this, and with the server stopped.
     let clerk = scene.on.caller(&["--capability", "ledger:entries"]).await;
     let kept = std::fs::read_to_string(&scene.kept).expect("the kept checkpoint");
@@ -254,6 +289,46 @@ async fn a_file_holds_however_it_was_made(backend: Backend) {
     assert_eq!(again.bytes("/ledger/v1/checkpoint").await.2, files(&alone)["checkpoint"]);
     again.activate(&license, "later.example").await.expect(300, PRODUCT);
     drop(api);
+    ledger.expect_intact().await;
+}
+
+async fn the_log_keeps_its_name_where_none_is_given(backend: Backend) {
+    let named = |name: &str| ServeOptions::args(&["--checkpoint-origin", name]);
+    let Running { api, mut server, ledger } = Running::start_with(backend, named("vendor.example/log")).await;
+    let product = api.new_product().await;
+    let license = api.new_license(product, fields!()).await;
+    // The server's name of the log, by its newest checkpoint.
+    let name = async |api: &Client| {
+        let last = ledger.event_count().await - 1;
+        let receipt = api.ledger_get(&format!("receipts/{last}")).await.expect(200).clone();
+        let name = receipt["checkpoint"]["note"].as_str().and_then(|note| note.lines().next()).expect("a note").to_owned();
+        let vkey = String::from_utf8(api.bytes("/ledger/v1/verifier-key").await.2).expect("text");
+        assert!(vkey.contains(&format!("{name}+")), "{vkey}");
+        name
+    };
+    // And what the command line calls it, which is told nothing.
+    let exported = async |file: &str| {
+        let path = ledger.directory().join(file).to_string_lossy().into_owned();
+        ledger.run(&["evidence", "export", "--license", &license, "-o", &path]).await.success();
+        verify(ledger.directory(), &path, &[]).await.success();
+        let name = text(&path, "checkpoint").lines().next().expect("a name").to_owned();
+        let vkey = ledger.run(&["evidence", "verifier-key"]).await.success();
+        assert_eq!(vkey.trim_end(), text(&path, "checkpoint.vkey").trim_end());
+        name
+    };
+    assert_eq!((name(&api).await, exported("beside.zip").await), ("vendor.example/log".to_owned(), "vendor.example/log".to_owned()));
+    for (options, expected) in [
+        (ServeOptions::default(), "vendor.example/log"),
+        (named("vendor.example/renamed"), "vendor.example/renamed"),
+        (ServeOptions::default(), "vendor.example/renamed"),
+    ] {
+        server.stop().await;
+        server = ledger.serve_with(options).await;
+        let api = server.client();
+        api.new_license(product, fields!()).await;
+        assert_eq!(name(&api).await, expected);
+    }
+    assert_eq!(exported("after.zip").await, "vendor.example/renamed");
     ledger.expect_intact().await;
 }
 

@@ -138,6 +138,7 @@ async fn an_old_copy_of_the_database_is_refused() {
     let file = ledger.place.sqlite_file();
     let backup = ledger.directory().join("backup.db");
     raw::execute(&ledger.place, &format!("VACUUM INTO '{}'", backup.display())).await.expect("a backup can be made");
+    let backed_up = ledger.event_count().await;
     let license = api.new_license(product, fields!()).await;
     let last = ledger.event_count().await - 1;
     api.ledger_get(&format!("receipts/{last}")).await.expect(200);
@@ -152,9 +153,25 @@ async fn an_old_copy_of_the_database_is_refused() {
     raw::execute(&ledger.place, &format!("VACUUM INTO '{}'", kept.display())).await.expect("a backup can be made");
 
     put_back(&backup);
+    let old_copy = "an old copy of the database was put back";
     let said = ledger.run(&SERVE).await.failure(1);
-    assert!(said.contains("an old copy of the database was put back"), "{said}");
-    assert_eq!(ledger.event_count().await, last - 1, "what is refused leaves nothing behind");
+    assert!(said.contains(old_copy), "{said}");
+    // Nor is anything put on top of it by what a server does before it listens, or by a dispute file's checkpoint.
+    let mut command = ledger.place.command(&SERVE);
+    command.env("KEYLEDGER_BOOTSTRAP_API_KEY", "another-bootstrap-key-of-an-operator");
+    let said = crate::support::ledger::finish(command).await.failure(1);
+    assert!(said.contains(old_copy), "{said}");
+    let case = ledger.directory().join("case.zip").to_string_lossy().into_owned();
+    let export = ["evidence", "export", "--license", "1", "-o", &case];
+    let said = ledger.run(&export).await.failure(1);
+    assert!(said.contains(old_copy) && !Path::new(&case).exists(), "{said}");
+    let elsewhere = ledger.directory().join("elsewhere").to_string_lossy().into_owned();
+    let checkpoint = ledger.place.data_dir.join("checkpoint");
+    std::fs::rename(&checkpoint, &elsewhere).expect("there is a checkpoint file");
+    let said = ledger.run(&[&export[..], &["--checkpoint-file", &elsewhere]].concat()).await.failure(1);
+    assert!(said.contains(old_copy) && said.contains("elsewhere"), "{said}");
+    std::fs::rename(&elsewhere, &checkpoint).expect("it can be put back");
+    assert_eq!(ledger.event_count().await, backed_up, "what is refused leaves nothing behind");
     put_back(&kept);
     let server = ledger.serve().await;
     server.client().verify(&license, "a.example").await.expect(202, PRODUCT);
@@ -162,7 +179,7 @@ async fn an_old_copy_of_the_database_is_refused() {
     // Who means to put it back says so by taking the file away.
     put_back(&backup);
     std::fs::remove_file(ledger.place.data_dir.join("checkpoint")).expect("there is a checkpoint file");
-    ledger.serve().await.client().verify(&license, "a.example").await.expect(203, GLOBAL);
+    ledger.serve().await.client().verify(&license, "a.example").await.expect(210, GLOBAL);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use async_trait::async_trait;
 use keyledger::{
     clock::Clock,
+    evidence,
     ledger::{
         Command, CommandResult, Ledger, Options,
         history::{AsOf, HistoryFilter, Page, Question, Verdict},
@@ -22,9 +23,10 @@ use uuid::Uuid;
 use crate::{
     START, create, execute, key,
     store::{self, Backend, Opened},
+    tampering::raw::Raw,
 };
 
-both_backends!(what_others_did_is_not_read, a_long_stream_is_read_in_chunks);
+both_backends!(what_others_did_is_not_read, a_long_stream_is_read_in_chunks, rows_that_were_altered_alter_no_past);
 
 /// A store that counts what is read of it.
 struct Counting {
@@ -209,4 +211,48 @@ async fn a_long_stream_is_read_in_chunks(backend: Backend) {
         let decided = found.decided.unwrap();
         assert_eq!(decided.sequence, if n < SEATS { n as i64 + 2 } else { 1 });
     }
+}
+
+/// All that is told of the license: its history, what it was at two points, and who was let in then.
+async fn told(ledger: &Ledger) -> Vec<String> {
+    let stream = ledger.license_stream("KEY-1").await.unwrap();
+    let mut told = vec![format!("{:?}", ledger.history(stream, &HistoryFilter::default(), None, 50, true).await.unwrap())];
+    let head = ledger.store().head().await.unwrap().next_position - 1;
+    let streams = ledger.license_streams("KEY-1").await.unwrap();
+    for as_of in [AsOf::Position(head), AsOf::Position(head - 2)] {
+        let point = ledger.point(as_of).await.unwrap();
+        told.push(format!("{:?}", ledger.license_state(&streams, point, Page::default(), true).await.unwrap().unwrap()));
+        for n in 0..3 {
+            let question = Question { identifier: Some(identifier(n)), ip: None };
+            told.push(format!("{:?}", ledger.verdict(&streams, point, &question).await.unwrap()));
+        }
+    }
+    told
+}
+
+async fn rows_that_were_altered_alter_no_past(backend: Backend) {
+    let (counting, ledger) = ledger(backend).await;
+    execute(&ledger, create(&["KEY-1"], 2)).await.unwrap();
+    for n in 0..2 {
+        activate(&ledger, "KEY-1", n).await;
+    }
+    execute(&ledger, Command::Deactivate { key: key("KEY-1"), identifier: Some(identifier(1)) }).await.unwrap();
+    activate(&ledger, "KEY-1", 2).await;
+    let before = told(&ledger).await;
+    let is_valid = |told: &String| told.contains("verdict: Valid");
+    assert_eq!([2, 3, 4, 6, 7, 8].map(|at| is_valid(&before[at])), [true, false, true, true, true, false], "{before:#?}");
+    let raw = Raw::open(backend, &counting.opened.place).await;
+    for altered in [
+        "license SET status = 'blocked', activation_limit = 1, active_count = 77, validity_days = 1, epoch = epoch + 1",
+        "license SET sequence = 99, owner = 5, owner_name = 'Somebody', owner_email = 'else@a.example', refusal_minute = 9",
+        "activation SET active = NOT active",
+        "activation SET epoch = epoch + 1, license = license + 1",
+    ] {
+        raw.execute(&format!("UPDATE {altered}")).await.unwrap();
+        assert_eq!(told(&ledger).await, before, "{altered}");
+    }
+    raw.execute("DELETE FROM activation").await.unwrap();
+    assert_eq!(told(&ledger).await, before);
+    let error = evidence::verify(ledger.store(), ledger.vault(), Vec::new(), &mut |_, _| {}).await.unwrap_err().to_string();
+    assert!(error.contains("license 1"), "{error}");
 }

@@ -13,9 +13,12 @@ use keyledger::{
     signer::NoteSigner,
     store::{Publication, Store, StoredEvent, TileKey},
 };
-use keyledger_events::{Event, stream_map::StreamMapEvent};
+use keyledger_events::{
+    Event,
+    stream_map::{StreamMapEvent, StreamMapRecorded},
+};
 
-use super::{Backend, Fixture, activate, create, execute, key};
+use super::{Backend, Fixture, activate, create, execute, key, tampering::raw::Raw};
 
 both_backends!(
     every_event_is_in_every_later_checkpoint,
@@ -23,6 +26,9 @@ both_backends!(
     the_map_says_where_each_stream_ends,
     who_publishes_at_once_publishes_one_log,
     a_log_that_was_changed_is_not_signed,
+    an_event_that_was_changed_before_it_is_folded_is_not_signed,
+    a_license_number_out_of_line_is_not_signed,
+    maps_are_recorded_out_of_order_but_never_wrong,
     a_log_behind_its_checkpoint_is_not_opened,
     nothing_new_needs_no_checkpoint,
 );
@@ -233,6 +239,82 @@ async fn a_log_that_was_changed_is_not_signed(backend: Backend) {
     assert_eq!(evidence::newest_checkpoint(store).await.unwrap(), first);
     let error = evidence::verify(store, fixture.ledger.vault(), Vec::new(), &mut |_, _| {}).await.unwrap_err().to_string();
     assert!(error.contains("event 1 "), "{error}");
+}
+
+/// What a column of an event says, as it stands in the database.
+async fn column(raw: &Raw, column: &str, position: i64) -> String {
+    raw.texts(&format!("SELECT {column} FROM events WHERE position = {position}")).await.remove(0)
+}
+
+async fn set(raw: &Raw, column: &str, value: &str, position: i64) {
+    raw.execute(&format!("UPDATE events SET {column} = {value} WHERE position = {position}")).await.unwrap();
+}
+
+async fn an_event_that_was_changed_before_it_is_folded_is_not_signed(backend: Backend) {
+    let fixture = Fixture::with_license(backend, 0).await;
+    let (publisher, store) = (publisher(&fixture.ledger), fixture.ledger.store());
+    let raw = Raw::open(backend, &fixture.opened.place).await;
+    let first = publisher.publish().await.unwrap();
+    let size = evidence::size(store).await.unwrap();
+    fixture.run(activate("a")).await;
+    let position = size.events;
+    for (name, forged) in [("sequence", "sequence + 5"), ("payload", r#"'{"LicenseActivated":{}}'"#), ("metadata", "'{}'")] {
+        let original = column(&raw, name, position).await;
+        set(&raw, name, forged, position).await;
+        for refused in [publisher.publish().await.map(drop), publisher.publish_for(1).await.map(drop)] {
+            let error = refused.unwrap_err().to_string();
+            assert!(error.contains(&format!("event {position} does not have the hash")), "{name}: {error}");
+        }
+        assert_eq!((evidence::newest_checkpoint(store).await.unwrap(), evidence::size(store).await.unwrap()), (first.clone(), size));
+        set(&raw, name, &format!("'{original}'"), position).await;
+    }
+    publisher.publish().await.unwrap();
+    fixture.verify().await;
+}
+
+async fn a_license_number_out_of_line_is_not_signed(backend: Backend) {
+    let fixture = Fixture::with_license(backend, 0).await;
+    let (publisher, store) = (publisher(&fixture.ledger), fixture.ledger.store());
+    let raw = Raw::open(backend, &fixture.opened.place).await;
+    let first = publisher.publish().await.unwrap();
+    add_licenses(&fixture, "A", 1).await;
+    let position = store.head().await.unwrap().next_position - 1;
+    let payload = column(&raw, "payload", position).await;
+    for number in ["3", "1099511627776", "0", "-2"] {
+        let forged = payload.replace("\"license\":2,", &format!("\"license\":{number},"));
+        assert_ne!(forged, payload);
+        set(&raw, "payload", &format!("'{forged}'"), position).await;
+        // By somebody who knows how hashes are made.
+        let event = store.events(position, 1).await.unwrap().remove(0);
+        let hash = leaf_hash(event.leaf(fixture.ledger.vault().ledger_id()).canonical().as_bytes());
+        set(&raw, "leaf_hash", &raw.bytes(&hash), position).await;
+        let error = publisher.publish().await.unwrap_err().to_string();
+        assert!(error.contains(&format!("event {position} is of license {number}, and there are 1 before it")), "{error}");
+        assert_eq!(evidence::newest_checkpoint(store).await.unwrap(), first);
+    }
+}
+
+async fn maps_are_recorded_out_of_order_but_never_wrong(backend: Backend) {
+    let fixture = Fixture::with_license(backend, 0).await;
+    let (publisher, store) = (publisher(&fixture.ledger), fixture.ledger.store());
+    let mut records: Vec<StreamMapRecorded> = Vec::new();
+    for name in ["A", "B", "C"] {
+        add_licenses(&fixture, name, 3).await;
+        fixture.run(activate(name)).await;
+        let event = publisher.publish_for(1).await.unwrap().map.unwrap().event;
+        let recorded = keyledger::ledger::replay::recorded(store, fixture.ledger.vault(), event, event + 1).await.unwrap();
+        let Event::StreamMap(StreamMapEvent::StreamMapRecorded(record)) = &recorded[0].event else { panic!("not a map") };
+        records.push(record.clone());
+    }
+    // As by nodes that took their time.
+    for at in [1, 0, 2, 0] {
+        fixture.run(Command::RecordStreamMap(records[at].clone())).await;
+    }
+    fixture.verify().await;
+    let position = store.head().await.unwrap().next_position;
+    fixture.run(Command::RecordStreamMap(StreamMapRecorded { root: records[1].root.clone(), ..records[0].clone() })).await;
+    let error = evidence::verify(store, fixture.ledger.vault(), Vec::new(), &mut |_, _| {}).await.unwrap_err().to_string();
+    assert!(error.contains(&format!("event {position} records a stream map that is not that of the first {} events", records[0].size)), "{error}");
 }
 
 async fn a_log_behind_its_checkpoint_is_not_opened(backend: Backend) {

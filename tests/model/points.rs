@@ -13,8 +13,8 @@ use crate::{START, plain, plain::Model, store::Backend};
 
 /// Points asked for in each sequence: with the 24 sequences of a run, 2,400 on SQLite.
 const POINTS_SQLITE: usize = 100;
-/// Each costs some round trips there.
-const POINTS_POSTGRES: usize = 20;
+/// Each costs some round trips there: 2,016 in all.
+const POINTS_POSTGRES: usize = 84;
 
 /// One point, and what is asked of it: a share of the time or of the log, a key, an identifier.
 #[derive(Clone, Debug)]

@@ -32,6 +32,7 @@ impl Found {
 pub enum Change {
     EventBit,
     FileBit,
+    Truncated,
     Deleted,
     InsertedBefore,
     InsertedBehind,
@@ -78,6 +79,7 @@ const fn case(name: &'static str, weight: usize, change: Change) -> Case {
 pub const CASES: &[Case] = &[
     case("a bit of an event", 150, Change::EventBit),
     case("a bit of the file where an event is", 20, Change::FileBit),
+    case("an event cut short", 30, Change::Truncated),
     case("an event deleted", 20, Change::Deleted),
     case("an event before the first", 6, Change::InsertedBefore),
     case("an event behind the last", 6, Change::InsertedBehind),
@@ -127,7 +129,7 @@ impl Case {
             Change::CheckpointBit => &["checkpoint"],
             Change::EvidenceBit => &["evidence"],
             Change::HeadBack | Change::HeadBit => &["head"],
-            Change::EventBit | Change::FileBit | Change::Deleted => &["events"],
+            Change::EventBit | Change::FileBit | Change::Truncated | Change::Deleted => &["events"],
             _ => &LOG,
         }
     }
@@ -154,6 +156,22 @@ const CHECKPOINT: [(&str, Kind); 3] = [("size", Kind::Int), ("root", Kind::Bytes
 const COLUMNS: &str =
     "aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata, position, event_id, recorded_at, leaf_hash";
 
+/// JSON with the last of its innermost members missing.
+fn without_last_member(text: &str) -> Option<String> {
+    let mut whole: serde_json::Map<String, serde_json::Value> = serde_json::from_str(text).unwrap();
+    let last = whole.keys().next_back()?.clone();
+    match whole.get_mut(&last).and_then(serde_json::Value::as_object_mut) {
+        Some(inner) if !inner.is_empty() => {
+            let last = inner.keys().next_back()?.clone();
+            inner.remove(&last);
+        }
+        _ => {
+            whole.remove(&last);
+        }
+    }
+    serde_json::to_string(&whole).ok()
+}
+
 type Done = Option<(String, Found)>;
 
 impl Victim {
@@ -169,6 +187,14 @@ impl Victim {
                 Some((sql, Found::Event(any)))
             }
             Change::FileBit => self.file_bit(any, random).await,
+            Change::Truncated => {
+                let column = if random.random_bool(0.5) { "payload" } else { "metadata" };
+                let old = self.raw.texts(&format!("SELECT {column} FROM events WHERE position = {any}")).await.remove(0);
+                // PostgreSQL takes nothing that is no JSON.
+                let new = if self.file.is_some() { old[..random.random_range(0..old.len())].to_owned() } else { without_last_member(&old)? };
+                self.set("events", &format!("{column} = '{}' WHERE position = {any}", new.replace('\'', "''"))).await;
+                Some((format!("{column} of event {any} is {new}"), Found::Event(any)))
+            }
             Change::Deleted => {
                 let sql = format!("DELETE FROM events WHERE position = {any}");
                 self.raw.execute(&sql).await.ok()?;

@@ -4,7 +4,7 @@
 //! `KEYLEDGER_SEED` (a number, or `random`) makes other cases, `KEYLEDGER_SOAK_ROUNDS` is the number of cases where that is more than their minimum.
 
 mod cases;
-mod raw;
+pub mod raw;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
