@@ -47,5 +47,5 @@ pub mod webhook;
 
 pub use endpoint::capabilities;
 pub use router::router;
-pub use serve::serve;
+pub use serve::{raise_descriptor_limit, serve};
 pub use validate::is_url;

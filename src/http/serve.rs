@@ -14,6 +14,7 @@ use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use hyper_util::service::TowerToHyperService;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
@@ -21,9 +22,10 @@ use tokio::task::JoinSet;
 use super::{feed::HangUp, router};
 use crate::app::App;
 
-/// Connections at the same time; more wait in the listener's queue. Each is a file descriptor, of which a process commonly
-/// has 1,024, and the database needs its share.
-const CONNECTIONS_MAX: usize = 900;
+/// Connections at the same time; more wait in the listener's queue. Each is a file descriptor and some kilobytes.
+const CONNECTIONS_MAX: usize = 8_000;
+/// File descriptors that something else needs: the database, files, outgoing calls.
+const OTHER_DESCRIPTORS: usize = 124;
 /// How long a request's head may take, and how long a connection may be idle before it.
 const HEAD_WITHIN: Duration = Duration::from_secs(30);
 /// Largest head, and the largest piece of a body read at once.
@@ -43,7 +45,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub async fn serve(listener: TcpListener, app: Arc<App>, shutdown: impl Future) -> io::Result<()> {
     let address = listener.local_addr()?;
     let router = router(Arc::clone(&app));
-    let limit = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let limit = Arc::new(Semaphore::new(raise_descriptor_limit().saturating_sub(OTHER_DESCRIPTORS).clamp(1, CONNECTIONS_MAX)));
     let graceful = GracefulShutdown::new();
     let mut connections = JoinSet::new();
     let mut shutdown = std::pin::pin!(shutdown);
@@ -75,6 +77,20 @@ pub async fn serve(listener: TcpListener, app: Arc<App>, shutdown: impl Future) 
     }
     connections.shutdown().await;
     Ok(())
+}
+
+/// Has this process use as many file descriptors as all connections take, where the system lets it: commonly it begins with 1,024. How many
+/// it may use.
+#[must_use]
+pub fn raise_descriptor_limit() -> usize {
+    let limit = getrlimit(Resource::Nofile);
+    let wanted = (CONNECTIONS_MAX + OTHER_DESCRIPTORS) as u64;
+    let granted = limit.maximum.map_or(wanted, |maximum| maximum.min(wanted));
+    let is_enough = limit.current.is_none_or(|current| current >= granted);
+    if !is_enough && let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: Some(granted), ..limit }) {
+        tracing::warn!(%error, "the limit of file descriptors can't be raised");
+    }
+    getrlimit(Resource::Nofile).current.map_or(usize::MAX, |current| usize::try_from(current).unwrap_or(usize::MAX))
 }
 
 async fn connection(stream: TcpStream, peer: SocketAddr, router: Router, watcher: Watcher, permit: OwnedSemaphorePermit) {

@@ -1,0 +1,183 @@
+//! The feed: catching up with a million events, a thousand streams on which nothing happens, and how long an event takes to a consumer.
+
+mod support;
+
+use std::io::{BufReader, Read, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use keyledger_events::Timestamp;
+use support::{
+    Result,
+    fill::{self, API_KEY},
+    place::{Backend, Place},
+    process, quantile,
+    report::{Table, Target, number},
+    server::Server,
+};
+
+const STREAMS: usize = 1_000;
+/// How long idle streams are looked at.
+const IDLE_FOR: Duration = Duration::from_secs(20);
+/// Events a second while their way is timed, by so many callers.
+const EVENTS_PER_SECOND: f64 = 2_000.0;
+const CALLERS: u64 = 32;
+const TIMED_FOR: Duration = Duration::from_secs(15);
+/// After the start, so that what happens once has happened.
+const SETTLED_AFTER: Duration = Duration::from_secs(1);
+
+fn main() -> Result<()> {
+    keyledger::http::raise_descriptor_limit();
+    let runtime = tokio::runtime::Runtime::new()?;
+    for backend in Backend::available() {
+        if support::is_selected(backend.name()) {
+            runtime.block_on(measure(backend))?;
+        }
+    }
+    Ok(())
+}
+
+async fn measure(backend: Backend) -> Result<()> {
+    let events = support::size("KEYLEDGER_BENCH_EVENTS", 1_000_000)?;
+    let mut table = Table::new(format!("the feed, {}", backend.name()));
+    {
+        // Each license is created and activated.
+        let place = fill::licensed(backend, events / 2).await?;
+        let server = Server::serve(&place.address)?;
+        tokio::time::sleep(SETTLED_AFTER).await;
+        let mut rates = Vec::new();
+        for _ in 0..3 {
+            let started = Instant::now();
+            let (lines, bytes) = read_lines(server.address)?;
+            rates.push(lines as f64 / started.elapsed().as_secs_f64());
+            support::note(&format!("{lines} events, {} MB", bytes / 1_000_000));
+        }
+        table.target(format!("catch-up of {} events, one connection", number(events as f64)), support::median(&rates), "/s", Target::AtLeast(200_000.0));
+        table.figure("the server's memory at its peak", format!("{} MiB", number(process::peak_mib(server.pid())?)));
+    }
+    let place = Place::fresh(backend).await?;
+    let ledger = place.address.open().await?;
+    let product = fill::product(&ledger).await?;
+    fill::create_licenses(&ledger, product, CALLERS).await?;
+    fill::close(ledger).await?;
+    let server = Server::serve(&place.address)?;
+    tokio::time::sleep(SETTLED_AFTER).await;
+    idle(&server, &mut table)?;
+    let way = timed(server).await?;
+    table.target(
+        format!("an event's way to a consumer at {} events/s, p99", number(way.len() as f64 / TIMED_FOR.as_secs_f64())),
+        quantile(&way, 0.99),
+        " ms",
+        Target::AtMost(20.0),
+    );
+    table.figure("the same, median", format!("{} ms", number(quantile(&way, 0.5))));
+    table.print();
+    Ok(())
+}
+
+fn get(server: SocketAddr, accept: &str, query: &str) -> Result<TcpStream> {
+    let mut stream = TcpStream::connect(server)?;
+    let head = format!("GET /feed/v1/events?{query} HTTP/1.1\r\nhost: bench\r\naccept: {accept}\r\nauthorization: Bearer {API_KEY}\r\n\r\n");
+    stream.write_all(head.as_bytes())?;
+    Ok(stream)
+}
+
+/// Reads the whole log as lines; how many, and how many bytes.
+fn read_lines(server: SocketAddr) -> Result<(u64, u64)> {
+    let mut stream = get(server, "application/x-ndjson", "")?;
+    let (mut buffer, mut lines, mut bytes, mut tail) = (vec![0; 256 * 1024], 0, 0, [0; 5]);
+    loop {
+        let read = stream.read(&mut buffer)?;
+        if read == 0 {
+            return Err("the range broke off".into());
+        }
+        let chunk = &buffer[..read];
+        // An event's line ends so; the lines between chunks end with \r\n.
+        lines += chunk.windows(2).filter(|pair| *pair == b"}\n").count() as u64;
+        lines += u64::from(tail[4] == b'}' && chunk[0] == b'\n');
+        bytes += read as u64;
+        for byte in &chunk[read.saturating_sub(5)..] {
+            tail.rotate_left(1);
+            tail[4] = *byte;
+        }
+        if &tail == b"0\r\n\r\n" {
+            return Ok((lines, bytes));
+        }
+    }
+}
+
+fn idle(server: &Server, table: &mut Table) -> Result<()> {
+    let busy = |pid| -> Result<f64> {
+        let before = process::cpu_seconds(pid)?;
+        std::thread::sleep(IDLE_FOR);
+        Ok((process::cpu_seconds(pid)? - before) / IDLE_FOR.as_secs_f64() * 100.0)
+    };
+    let (memory, alone) = (process::resident_mib(server.pid())?, busy(server.pid())?);
+    let mut streams = Vec::new();
+    for _ in 0..STREAMS {
+        let mut stream = get(server.address, "text/event-stream", "type=contract.created")?;
+        // Until its head is there.
+        let mut first = [0; 16];
+        stream.read_exact(&mut first)?;
+        if !first.starts_with(b"HTTP/1.1 200") {
+            return Err("no stream".into());
+        }
+        streams.push(stream);
+    }
+    std::thread::sleep(SETTLED_AFTER);
+    let (with_memory, with_streams) = (process::resident_mib(server.pid())?, busy(server.pid())?);
+    let streams = number(streams.len() as f64);
+    table.target(format!("what {streams} idle streams add, of a core"), with_streams - alone, " %", Target::AtMost(2.0));
+    table.target("and in memory", with_memory - memory, " MiB", Target::AtMost(50.0));
+    Ok(())
+}
+
+/// Activates at a steady rate, and takes the time from when each event was recorded, before its commit, to when a consumer has it.
+async fn timed(server: Server) -> Result<Vec<f64>> {
+    let address = server.address;
+    let stream = get(address, "text/event-stream", "type=license.activated")?;
+    stream.set_read_timeout(Some(TIMED_FOR * 2))?;
+    let consumer = std::thread::spawn(move || consume(stream));
+    let pace = Duration::from_secs_f64(CALLERS as f64 / EVENTS_PER_SECOND);
+    let done = Arc::new(AtomicU64::new(0));
+    let end = Instant::now() + TIMED_FOR;
+    let callers: Vec<_> = (0..CALLERS)
+        .map(|caller| {
+            let (client, done) = (reqwest::Client::new(), Arc::clone(&done));
+            tokio::spawn(async move {
+                let mut ticks = tokio::time::interval(pace);
+                while Instant::now() < end {
+                    ticks.tick().await;
+                    let identifier = fill::identifier(done.fetch_add(1, Ordering::Relaxed));
+                    let body = [("license_key", fill::license_key(caller)), ("identifier", identifier)];
+                    let request = client.post(format!("http://{address}/api/v1/activate")).bearer_auth(API_KEY).form(&body);
+                    request.send().await?.bytes().await?;
+                }
+                Ok::<(), reqwest::Error>(())
+            })
+        })
+        .collect();
+    for caller in callers {
+        caller.await??;
+    }
+    tokio::time::sleep(SETTLED_AFTER).await;
+    // Its stream ends with the server.
+    drop(server);
+    consumer.join().map_err(|_| "the consumer panicked")?
+}
+
+/// Milliseconds from each event's time to when it was read.
+fn consume(stream: TcpStream) -> Result<Vec<f64>> {
+    use std::io::BufRead as _;
+
+    let mut way = Vec::new();
+    for line in BufReader::new(stream).lines().map_while(std::result::Result::ok) {
+        let Some((_, rest)) = line.strip_prefix("data: ").and_then(|event| event.split_once("\"time\":\"")) else { continue };
+        let recorded = rest.split_once('"').and_then(|(time, _)| Timestamp::parse(time)).ok_or("an event without a time")?;
+        let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_micros() as f64;
+        way.push((now - recorded.0 as f64) / 1_000.0);
+    }
+    Ok(way)
+}
