@@ -12,6 +12,7 @@ pub mod codes;
 pub mod json;
 pub mod keyring;
 pub mod ledger;
+pub mod outside;
 pub mod poll;
 pub mod postgres;
 pub mod raw;
