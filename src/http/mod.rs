@@ -41,6 +41,7 @@ mod router;
 mod serve;
 mod telemetry;
 mod transfer;
+mod turns;
 mod validate;
 pub mod webhook;
 

@@ -17,6 +17,7 @@ mod assigning;
 mod changelog;
 mod check_order;
 mod contracts;
+mod dispute_files;
 mod downloads;
 mod envato;
 mod envelope;
