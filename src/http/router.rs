@@ -144,6 +144,7 @@ pub fn routes() -> Routes {
         .admin(get("/ledger/v1/tile/{*tile}").needs(LEDGER).public_by_configuration(), &tiles::TILE, tiles::tile)
         .admin(get("/ledger/v1/tile/entries/{*tile}").needs(ledger::ENTRIES), &tiles::ENTRIES, tiles::entries)
         .admin(get("/ledger/v1/checkpoints").needs(LEDGER).public_by_configuration(), &proofs::CHECKPOINTS, proofs::checkpoints)
+        .admin(get("/ledger/v1/checkpoints/{size}/hand-outs").needs(LEDGER).public_by_configuration(), &proofs::HAND_OUTS, proofs::hand_outs)
         .admin(get("/ledger/v1/proofs/inclusion").needs(LEDGER).public_by_configuration(), &proofs::INCLUSION, proofs::inclusion)
         .admin(get("/ledger/v1/proofs/consistency").needs(LEDGER).public_by_configuration(), &proofs::CONSISTENCY, proofs::consistency)
         .admin(get("/ledger/v1/receipts/{position}").needs(LEDGER).public_by_configuration(), &proofs::RECEIPT, proofs::receipt)

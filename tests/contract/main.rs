@@ -24,6 +24,7 @@ mod envelope;
 mod examples;
 mod expiry;
 mod generators;
+mod handing_out;
 mod health;
 mod idempotency;
 mod ledger_history;
