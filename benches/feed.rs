@@ -54,7 +54,12 @@ async fn measure(backend: Backend) -> Result<()> {
             rates.push(lines as f64 / started.elapsed().as_secs_f64());
             support::note(&format!("{lines} events, {} MB", bytes / 1_000_000));
         }
-        table.target(format!("catch-up of {} events, one connection", number(events as f64)), support::median(&rates), "/s", Target::AtLeast(200_000.0));
+        table.target(
+            format!("catch-up of {} events, one connection", number(events as f64)),
+            support::median(&rates),
+            "/s",
+            Target::AtLeast(200_000.0),
+        );
         table.figure("the server's memory at its peak", format!("{} MiB", number(process::peak_mib(server.pid())?)));
     }
     let place = Place::fresh(backend).await?;

@@ -5,10 +5,12 @@
 mod findings;
 
 use std::num::NonZeroU32;
+use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use futures::FutureExt as _;
 use keyledger_events::Timestamp;
 use serde::Serialize;
 use tokio::time::{Instant, sleep, sleep_until};
@@ -35,6 +37,8 @@ const PIECES_PER_SECOND: u32 = 10;
 const PIECE_EVENTS_MAX: u32 = 256;
 /// How long after a pass the next begins, so that a small ledger isn't read without end.
 const PASS_PAUSE: Duration = Duration::from_secs(2);
+/// How long to wait after a defect: it may well be met again.
+const DEFECT_PAUSE: Duration = Duration::from_secs(30);
 /// How long to wait when the database doesn't answer.
 const UNAVAILABLE_PAUSE: Duration = Duration::from_secs(5);
 
@@ -120,17 +124,36 @@ impl State {
     }
 }
 
-/// Checks the log pass after pass until it is dropped. A restart begins with a new pass.
+/// Checks the log pass after pass until it is dropped. A restart begins with a new pass, and so does what a defect ended.
 pub async fn run(app: Arc<App>, rate: NonZeroU32) {
     app.watch.is_on.store(true, Ordering::Relaxed);
     // The tree of the last pass that found nothing: the log can only have grown since.
     let mut known = Edge::default();
     loop {
-        if let Some(edge) = pass(&app, rate, &known).await {
-            known = edge;
-        }
-        sleep(PASS_PAUSE).await;
+        let pause = match caught(&app.watch, pass(&app, rate, &known)).await {
+            Some(edge) => {
+                known = edge.unwrap_or(known);
+                PASS_PAUSE
+            }
+            None => DEFECT_PAUSE,
+        };
+        sleep(pause).await;
     }
+}
+
+/// What a pass came to; `None` where a defect ended it. What it found until then stands as after a full one.
+async fn caught<T>(watch: &Watch, pass: impl Future<Output = T>) -> Option<T> {
+    let passed = AssertUnwindSafe(pass).catch_unwind().await;
+    if passed.is_err() {
+        metrics::counter!("keyledger_integrity_failures_total").increment(1);
+        tracing::error!("the check of the log met a defect and begins anew");
+        let mut state = watch.state();
+        let found = std::mem::take(&mut state.found);
+        if !found.is_empty() {
+            state.standing = found;
+        }
+    }
+    passed.ok()
 }
 
 /// One pass over the events that there are now; its tree, where nothing is wrong with it.
@@ -225,10 +248,13 @@ fn is_unavailable(error: &StoreError) -> bool {
 
 /// Repeats a read until the database answers.
 async fn available<T, F: Future<Output = Result<T, StoreError>>>(read: impl Fn() -> F) -> Result<T, StoreError> {
+    let mut is_told = false;
     loop {
         match read().await {
             Err(error) if is_unavailable(&error) => {
-                tracing::debug!(%error, "the log can't be checked at the moment");
+                if !std::mem::replace(&mut is_told, true) {
+                    tracing::warn!(%error, "the log can't be checked at the moment");
+                }
                 sleep(UNAVAILABLE_PAUSE).await;
             }
             result => return result,
@@ -381,6 +407,21 @@ mod tests {
         let expected = [(2, "does not have the hash"), (6, "is missing: the next one is 7"), (8, "can't be read"), (9, "is missing")];
         assert_eq!(flaws, expected.map(|(position, what)| (Some(position), what.to_owned())));
         assert_eq!(tree, None);
+    }
+
+    #[tokio::test]
+    async fn a_defect_ends_one_pass_and_hides_nothing() {
+        let watch = Watch::default();
+        assert_eq!(caught(&watch, async { 7 }).await, Some(7));
+        let defect = async {
+            watch.found(Some(3), "is missing".to_owned(), 1);
+            assert!(!watch.state().found.is_empty(), "found");
+            panic!("a defect");
+        };
+        assert_eq!(caught::<()>(&watch, defect).await, None);
+        assert_eq!((watch.report().status, watch.report().damaged_events), (Status::Damaged, 1));
+        assert_eq!(caught::<()>(&watch, async { panic!("a defect") }).await, None);
+        assert_eq!(watch.report().damage, [Damage { position: Some(3), what: "is missing".to_owned() }]);
     }
 
     #[test]

@@ -17,6 +17,8 @@ use crate::{
 /// Seconds between two looks for something to publish. A checkpoint shall be there ten seconds after an event at the latest.
 const INTERVAL_DEFAULT: u64 = 4;
 const INTERVAL_MAX: u64 = 24 * 60 * 60;
+/// Above it a checkpoint can come later: an event that just misses one look waits for the one after the next.
+const INTERVAL_PROMPT_MAX: u64 = 5;
 
 #[derive(Clone, Debug, Args)]
 pub struct OriginArgs {
@@ -92,6 +94,9 @@ impl EvidenceArgs {
     pub fn config(&self, store: &StoreArgs) -> Result<EvidenceConfig, Failure> {
         if !(1..=INTERVAL_MAX).contains(&self.checkpoint_interval) {
             return Err(format!("--checkpoint-interval {}: must be 1 to {INTERVAL_MAX} seconds", self.checkpoint_interval).into());
+        }
+        if self.checkpoint_interval > INTERVAL_PROMPT_MAX {
+            tracing::warn!(seconds = self.checkpoint_interval, "with this --checkpoint-interval a checkpoint may be older than 10 seconds");
         }
         Ok(EvidenceConfig {
             origin: self.origin.origin()?,

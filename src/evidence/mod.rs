@@ -29,8 +29,17 @@ pub use worker::{Evidence, EvidenceConfig};
 use crate::{
     ledger::{ExecuteError, tree::Hash},
     signer::SignerError,
-    store::{EvidenceSize, Store, StoreError, StoredCheckpoint},
+    store::{EvidenceSize, Store, StoreError, StoredCheckpoint, StoredHandOut},
 };
+
+/// Destinations whose answers for one checkpoint are told: more than anybody configures.
+const HAND_OUTS_MAX: i64 = 100;
+/// By the primary key, which begins with the destination: of these there are a few, of hand-outs millions.
+const HAND_OUTS: &str = "WITH RECURSIVE known(destination) AS (SELECT min(destination) FROM hand_out UNION ALL \
+                         SELECT (SELECT min(h.destination) FROM hand_out h WHERE h.destination > known.destination) FROM known \
+                         WHERE known.destination IS NOT NULL) \
+                         SELECT h.destination, h.made_at, h.answer FROM known JOIN hand_out h ON h.destination = known.destination AND h.size = $1 \
+                         ORDER BY h.destination LIMIT $2";
 
 #[derive(Debug, thiserror::Error)]
 pub enum EvidenceError {
@@ -101,6 +110,29 @@ fn read_checkpoint(row: Vec<Value>) -> Result<StoredCheckpoint, StoreError> {
 pub async fn checkpoints(store: &Arc<dyn Store>, after: i64, limit: i64) -> Result<Vec<StoredCheckpoint>, StoreError> {
     let sql = "SELECT size, root, made_at, note FROM checkpoint WHERE size > $1 ORDER BY size LIMIT $2";
     store.query(sql, &[after.into(), limit.into()]).await.map_err(of_checkpoints)?.into_iter().map(read_checkpoint).collect()
+}
+
+/// The checkpoint of so many events.
+///
+/// # Errors
+/// When the store fails.
+pub async fn checkpoint(store: &Arc<dyn Store>, size: i64) -> Result<Option<StoredCheckpoint>, StoreError> {
+    let sql = "SELECT size, root, made_at, note FROM checkpoint WHERE size = $1";
+    store.query(sql, &[size.into()]).await.map_err(of_checkpoints)?.into_iter().next().map(read_checkpoint).transpose()
+}
+
+/// What came back for the checkpoint of so many events, in the order of the destinations' names.
+///
+/// # Errors
+/// When the store fails.
+pub async fn hand_outs(store: &Arc<dyn Store>, size: i64) -> Result<Vec<StoredHandOut>, StoreError> {
+    let error = read_error("hand_out");
+    let read = |row: Vec<Value>| {
+        let mut row = Values::from(row);
+        let (destination, made_at) = (row.text().map_err(&error)?, row.time().map_err(&error)?);
+        Ok(StoredHandOut { destination, size, made_at, answer: row.bytes().map_err(&error)? })
+    };
+    store.query(HAND_OUTS, &[size.into(), HAND_OUTS_MAX.into()]).await?.into_iter().map(read).collect()
 }
 
 /// The newest checkpoint.

@@ -2,20 +2,19 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tokio::sync::{mpsc, watch};
+use async_trait::async_trait;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::{
-    consistency_proof,
+    checkpoint, consistency_proof,
     handout::{self, Checkpoint, Destination, Kept},
 };
 use crate::{
     clock::Clock,
+    ledger::tree::Hash,
     store::{Store, StoredCheckpoint, StoredHandOut},
 };
-
-/// Answers that wait to be written: a few from each destination.
-const KEPT_MAX: usize = 64;
 
 /// The witnesses' lines for a checkpoint of one size.
 #[derive(Debug, Default)]
@@ -35,31 +34,11 @@ impl Outside {
     /// Must be called within the runtime that makes the calls.
     pub fn start(store: Arc<dyn Store>, clock: Clock, destinations: Vec<Destination>) -> Self {
         let (newest, news) = watch::channel(None);
-        let (kept, mut brought) = mpsc::channel(KEPT_MAX);
         let cosigned = Arc::new(Mutex::new(Cosigned::default()));
         let mut tasks = JoinSet::new();
         if !destinations.is_empty() {
-            let of = Arc::clone(&store);
-            tasks.spawn(async move {
-                let proof = |old: u64, new: u64| {
-                    let store = Arc::clone(&of);
-                    let range = i64::try_from(old).and_then(|old| i64::try_from(new).map(|new| (old, new)));
-                    async move {
-                        let (old, new) = range.map_err(|error| error.to_string())?;
-                        consistency_proof(&store, old, new).await.map_err(|error| error.to_string())
-                    }
-                };
-                handout::run(destinations, news, proof, kept).await;
-            });
-            let lines = Arc::clone(&cosigned);
-            tasks.spawn(async move {
-                while let Some(brought) = brought.recv().await {
-                    let hand_out = keep(&lines, brought, &clock);
-                    if let Err(error) = store.keep_hand_out(&hand_out).await {
-                        tracing::warn!(%error, destination = hand_out.destination, "what came back for a checkpoint could not be kept");
-                    }
-                }
-            });
+            let home = Home { store, clock, cosigned: Arc::clone(&cosigned) };
+            tasks.spawn(async move { handout::run(destinations, news, &home).await });
         }
         Self { newest, cosigned, _tasks: tasks }
     }
@@ -77,21 +56,47 @@ impl Outside {
     }
 }
 
-fn keep(cosigned: &Mutex<Cosigned>, brought: Kept, clock: &Clock) -> StoredHandOut {
-    let (destination, size, answer) = match brought {
-        Kept::Cosignatures { witness, size, cosignatures } => {
-            let lines: Vec<String> = cosignatures.into_iter().map(|cosignature| cosignature.line).collect();
-            let answer = lines.concat().into_bytes();
-            let mut cosigned = cosigned.lock().unwrap_or_else(PoisonError::into_inner);
-            if cosigned.size < size {
-                *cosigned = Cosigned { size, lines: Vec::new() };
+/// What the hand-outs know of this ledger.
+struct Home {
+    store: Arc<dyn Store>,
+    clock: Clock,
+    cosigned: Arc<Mutex<Cosigned>>,
+}
+
+fn stored(size: u64) -> Result<i64, String> {
+    i64::try_from(size).map_err(|error| error.to_string())
+}
+
+#[async_trait]
+impl handout::Home for Home {
+    async fn consistency(&self, old: u64, new: u64) -> Result<Vec<Hash>, String> {
+        consistency_proof(&self.store, stored(old)?, stored(new)?).await.map_err(|error| error.to_string())
+    }
+
+    async fn published(&self, size: u64) -> Result<Option<Hash>, String> {
+        let found = checkpoint(&self.store, stored(size)?).await.map_err(|error| error.to_string())?;
+        Ok(found.map(|found| found.root))
+    }
+
+    async fn keep(&self, brought: &Kept) -> Result<(), String> {
+        let (destination, size, answer) = match brought {
+            Kept::Cosignatures { witness, size, cosignatures } => {
+                let lines: String = cosignatures.iter().map(|cosignature| cosignature.line.as_str()).collect();
+                (format!("witness {witness}"), *size, lines.into_bytes())
             }
-            if cosigned.size == size {
-                cosigned.lines.extend(lines);
+            Kept::Timestamp { authority, size, token } => (format!("timestamp {authority}"), *size, token.der.clone()),
+        };
+        let hand_out = StoredHandOut { destination, size: stored(size)?, made_at: self.clock.now(), answer };
+        self.store.keep_hand_out(&hand_out).await.map_err(|error| error.to_string())?;
+        if let Kept::Cosignatures { size, cosignatures, .. } = brought {
+            let mut cosigned = self.cosigned.lock().unwrap_or_else(PoisonError::into_inner);
+            if cosigned.size < *size {
+                *cosigned = Cosigned { size: *size, lines: Vec::new() };
             }
-            (format!("witness {witness}"), size, answer)
+            if cosigned.size == *size {
+                cosigned.lines.extend(cosignatures.iter().map(|cosignature| cosignature.line.clone()));
+            }
         }
-        Kept::Timestamp { authority, size, token } => (format!("timestamp {authority}"), size, token.der),
-    };
-    StoredHandOut { destination, size: i64::try_from(size).unwrap_or(i64::MAX), made_at: clock.now(), answer }
+        Ok(())
+    }
 }

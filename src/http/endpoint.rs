@@ -28,6 +28,7 @@ use super::{
     meters::RouteMeters,
     openapi,
     operation::{Family, Operation, Verb},
+    turns,
 };
 use crate::app::App;
 
@@ -112,6 +113,7 @@ impl Routes {
                 let request_id = arrived.request_id;
                 let handled = async {
                     let (call, input) = AdminCall::receive(arrived, &operation).await?;
+                    let _turn = if operation.folds() { Some(turns::to_fold().await?) } else { None };
                     handler(call, input).await
                 };
                 let result = caught(operation.path, handled).await.unwrap_or_else(|_| Err(Problem::internal()));

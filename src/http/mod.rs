@@ -42,6 +42,7 @@ mod router;
 mod serve;
 mod telemetry;
 mod transfer;
+mod turns;
 mod validate;
 pub mod webhook;
 

@@ -94,11 +94,13 @@ pub struct Operation {
     shows_more: &'static [&'static str],
     /// Whether the configuration can open it to everybody.
     may_be_public: bool,
+    /// Whether it folds streams from their beginning.
+    folds: bool,
 }
 
 impl Operation {
     const fn new(verb: Verb, path: &'static str, body_max: usize) -> Self {
-        Self { verb, path, body_max, is_for_contracts: false, capability: None, shows_more: &[], may_be_public: false }
+        Self { verb, path, body_max, is_for_contracts: false, capability: None, shows_more: &[], may_be_public: false, folds: false }
     }
 
     #[must_use]
@@ -154,6 +156,17 @@ impl Operation {
     #[must_use]
     pub const fn public_by_configuration(self) -> Self {
         Self { may_be_public: true, ..self }
+    }
+
+    /// Folding streams from their beginning, however long they are: few of these run at once.
+    #[must_use]
+    pub const fn folds_streams(self) -> Self {
+        Self { folds: true, ..self }
+    }
+
+    #[must_use]
+    pub const fn folds(&self) -> bool {
+        self.folds
     }
 
     #[must_use]

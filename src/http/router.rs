@@ -42,7 +42,7 @@ pub fn router(app: Arc<App>) -> Router {
 pub fn routes() -> Routes {
     let (get, post, put, patch, delete) = (Operation::get, Operation::post, Operation::put, Operation::patch, Operation::delete);
     // Some see more than others of what these answer.
-    let told = |path| get(path).needs(LEDGER).shows_more_with(&[ledger::ENTRIES, ledger::PERSONAL_DATA]);
+    let told = |path| get(path).needs(LEDGER).shows_more_with(&[ledger::ENTRIES, ledger::PERSONAL_DATA]).folds_streams();
     Routes::default()
         .signed(post("/api/v1/verify"), &license::VERIFY, license::verify)
         .signed(post("/api/v1/activate"), &license::ACTIVATE, license::activate)
@@ -145,6 +145,7 @@ pub fn routes() -> Routes {
         .admin(get("/ledger/v1/tile/{*tile}").needs(LEDGER).public_by_configuration(), &tiles::TILE, tiles::tile)
         .admin(get("/ledger/v1/tile/entries/{*tile}").needs(ledger::ENTRIES), &tiles::ENTRIES, tiles::entries)
         .admin(get("/ledger/v1/checkpoints").needs(LEDGER).public_by_configuration(), &proofs::CHECKPOINTS, proofs::checkpoints)
+        .admin(get("/ledger/v1/checkpoints/{size}/hand-outs").needs(LEDGER).public_by_configuration(), &proofs::HAND_OUTS, proofs::hand_outs)
         .admin(get("/ledger/v1/proofs/inclusion").needs(LEDGER).public_by_configuration(), &proofs::INCLUSION, proofs::inclusion)
         .admin(get("/ledger/v1/proofs/consistency").needs(LEDGER).public_by_configuration(), &proofs::CONSISTENCY, proofs::consistency)
         .admin(get("/ledger/v1/receipts/{position}").needs(LEDGER).public_by_configuration(), &proofs::RECEIPT, proofs::receipt)
@@ -152,7 +153,7 @@ pub fn routes() -> Routes {
         .admin(get("/ledger/v1/head").needs(LEDGER), &ledger::head::SHOW, ledger::head::show)
         .admin(told("/ledger/v1/licenses/{license}/history"), &ledger::history::OF_LICENSE, ledger::history::of_license)
         .admin(told("/ledger/v1/licenses/{license}/state"), &ledger::state::OF_LICENSE, ledger::state::of_license)
-        .admin(get("/ledger/v1/licenses/{license}/verify").needs(LEDGER), &ledger::verify::OF_LICENSE, ledger::verify::of_license)
+        .admin(get("/ledger/v1/licenses/{license}/verify").needs(LEDGER).folds_streams(), &ledger::verify::OF_LICENSE, ledger::verify::of_license)
         .admin(told("/ledger/v1/products/{product}/history"), &ledger::history::OF_PRODUCT, ledger::history::of_product)
         .admin(told("/ledger/v1/contracts/{contract}/history"), &ledger::history::OF_CONTRACT, ledger::history::of_contract)
         .admin(told("/ledger/v1/api-keys/{api_key}/history"), &ledger::history::OF_API_KEY, ledger::history::of_api_key)

@@ -1,5 +1,10 @@
 //! Receipts: who asks for one is told in the answer's headers where its event stands in the log.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use signed_note::{Note, StandardVerifier, VerifierList};
+use tlog_tiles::Checkpoint;
+
 use crate::support::raw;
 use crate::support::world::fresh_key;
 use crate::support::{Answer, Backend, Client, Fields, GLOBAL, Ledger, PRODUCT, Running, both_backends, fields};
@@ -10,6 +15,7 @@ both_backends!(
     a_refusal_that_is_recorded_has_a_receipt,
     a_repeated_request_gets_the_first_receipt,
     nothing_changes_for_those_who_do_not_ask,
+    a_receipt_comes_with_the_newest_checkpoint,
 );
 
 const HEADERS: [&str; 3] = ["x-ledger-position", "x-ledger-leaf-hash", "x-ledger-checkpoint"];
@@ -136,4 +142,39 @@ async fn nothing_changes_for_those_who_do_not_ask(backend: Backend) {
         let answer = on.api.with_header("X-Ledger-Receipt", value).activate(&license, &format!("{value}.example")).await;
         expect_no_receipt(answer.expect(300, PRODUCT));
     }
+}
+
+/// The events that the answer's checkpoint is of, and its note, whose signature is checked.
+fn checkpoint(answer: &Answer, vkey: &str) -> (i64, String) {
+    let note = STANDARD.decode(header(answer, "x-ledger-checkpoint").expect("a checkpoint")).expect("Base64");
+    let known = VerifierList::new(vec![Box::new(StandardVerifier::new(vkey).expect("a verifier key"))]);
+    let read = Note::from_bytes(&note).expect("a signed note");
+    read.verify(&known).expect("signed by the log");
+    let size = Checkpoint::from_bytes(read.text()).expect("a checkpoint").size();
+    (size.cast_signed(), String::from_utf8(note).expect("text"))
+}
+
+async fn a_receipt_comes_with_the_newest_checkpoint(backend: Backend) {
+    let on = Running::start(backend).await;
+    let vkey = on.ledger.run(&["evidence", "verifier-key"]).await.success();
+    let product = on.api.new_product().await;
+    let license = on.api.new_license(product, fields!(activation_limit: 0)).await;
+    let before = on.api.ledger_get("receipts/0").await.expect(200)["checkpoint"].clone();
+
+    // The newest is of the events before this one, which is covered by a later one.
+    let keyed = asking(&on.api).with_header("idempotency-key", "activation");
+    let request: Fields = fields!(license_key: license, identifier: "a.example");
+    let answer = keyed.form("activate", request.clone()).await;
+    let ((position, leaf_hash), (size, note)) = (receipt(answer.expect(300, PRODUCT)), checkpoint(&answer, vkey.trim()));
+    assert_eq!((size, note.as_str()), (before["size"].as_i64().expect("a size"), before["note"].as_str().expect("a note")));
+    assert!(size <= position, "{size} events, and the event {position}");
+
+    let proved = on.api.ledger_get(&format!("receipts/{position}")).await.expect(200).clone();
+    assert_eq!(proved["leaf_hash"], leaf_hash);
+    let again = keyed.form("activate", request).await;
+    assert_eq!(receipt(again.expect(300, PRODUCT)), (position, leaf_hash));
+    let (size, note) = checkpoint(&again, vkey.trim());
+    assert!(size > position, "{size} events, and the event {position}");
+    assert!(on.server.log_text().contains("a checkpoint may be older than 10 seconds"), "the interval of most tests is a day");
+    assert_eq!(Some(note.as_str()), proved["checkpoint"]["note"].as_str());
 }

@@ -36,7 +36,7 @@ async fn it_never_goes_back_nor_over_anything_else() {
     file.hand_out(&log.checkpoint(40)).await.unwrap();
     let kept = fs::read(&path).unwrap();
     let result = file.hand_out(&log.checkpoint(39)).await;
-    assert!(matches!(result, Err(FileError::Larger { theirs: 40, ours: 39 })), "{result:?}");
+    assert!(matches!(result, Err(FileError::Larger { theirs: 40, ours: 39, .. })), "{result:?}");
     let result = file.hand_out(&log.forked_at(3).checkpoint(40)).await;
     assert!(matches!(result, Err(FileError::OtherTree)), "{result:?}");
     let result = file.hand_out(&log.clone().of_origin("other").checkpoint(50)).await;

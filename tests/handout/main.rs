@@ -3,13 +3,14 @@
 
 #![expect(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
 
+#[path = "../support/outside/mod.rs"]
+mod outside;
 #[path = "../support/poll.rs"]
 mod poll;
 
 mod destinations;
 mod files;
 mod log;
-mod server;
 mod timestamps;
 mod witnesses;
 

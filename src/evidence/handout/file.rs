@@ -19,7 +19,7 @@ const MODE: u32 = 0o644;
 #[derive(Debug, thiserror::Error)]
 pub enum FileError {
     #[error("the file holds a checkpoint of {theirs} events, and the ledger is at {ours}: it was put back, or another ledger writes to it")]
-    Larger { theirs: u64, ours: u64 },
+    Larger { theirs: u64, ours: u64, root: String },
     #[error("the file holds a checkpoint of as many events with another root: one of the two ledgers was changed")]
     OtherTree,
     #[error("the file holds a checkpoint of another ledger")]
@@ -102,7 +102,7 @@ fn may_follow(there: &[u8], ours: &Tree<'_>) -> Result<(), FileError> {
     if there.origin != ours.origin {
         Err(FileError::OtherLedger)
     } else if there.size > ours.size {
-        Err(FileError::Larger { theirs: there.size, ours: ours.size })
+        Err(FileError::Larger { theirs: there.size, ours: ours.size, root: there.root.to_owned() })
     } else if there.size == ours.size && there.root != ours.root {
         Err(FileError::OtherTree)
     } else {

@@ -10,8 +10,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
+use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
 use futures::future::join_all;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
 use crate::{ledger::tree::Hash, outgoing::Outgoing, vault};
@@ -31,6 +33,9 @@ const BACK_OFF_MAX: Duration = Duration::from_secs(60 * 60);
 /// Time-stamping authorities serve many and may ask for money; a minute is as exact as a dispute needs.
 const EVERY: Duration = Duration::from_secs(1);
 const TIMESTAMP_EVERY: Duration = Duration::from_secs(60);
+/// How often it is tried to keep what came back, with the pauses after failures, before it is asked for anew: a quarter of a minute, in
+/// which a database is started again.
+const KEEP_TRIES_MAX: u32 = 5;
 
 /// A signed checkpoint as it is handed out.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,6 +53,19 @@ pub enum Kept {
     Timestamp { authority: String, size: u64, token: Token },
 }
 
+/// The ledger whose checkpoints are handed out.
+#[async_trait]
+pub trait Home: Send + Sync {
+    /// The proof that the tree of one size is continued by that of another.
+    async fn consistency(&self, old: u64, new: u64) -> Result<Vec<Hash>, String>;
+
+    /// The root of the checkpoint of a size, where one was published, be it by another server.
+    async fn published(&self, size: u64) -> Result<Option<Hash>, String>;
+
+    /// Keeps what came back.
+    async fn keep(&self, brought: &Kept) -> Result<(), String>;
+}
+
 #[derive(Debug, thiserror::Error)]
 pub enum HandOutError {
     #[error(transparent)]
@@ -58,6 +76,8 @@ pub enum HandOutError {
     Timestamp(#[from] TimestampError),
     #[error("it took too long")]
     TimedOut,
+    #[error("the ledger does not answer: {0}")]
+    Home(String),
 }
 
 impl HandOutError {
@@ -91,7 +111,16 @@ impl HandOutError {
                 | TimestampError::Random
                 | TimestampError::Outgoing(_) => false,
             },
-            Self::TimedOut => false,
+            Self::TimedOut | Self::Home(_) => false,
+        }
+    }
+
+    /// How many events are known there, where that is more than the checkpoint has, and the root over them as far as it is said.
+    fn ahead(&self) -> Option<(u64, Option<&str>)> {
+        match self {
+            Self::File(FileError::Larger { theirs, root, .. }) => Some((*theirs, Some(root))),
+            Self::Witness(WitnessError::Ahead { theirs, .. }) => Some((*theirs, None)),
+            _ => None,
         }
     }
 }
@@ -187,47 +216,30 @@ impl Destination {
 }
 
 /// Hands each newest checkpoint to every destination until it is dropped, or nobody makes checkpoints any more. A destination that was
-/// slow or away gets the newest one next, not those in between. `consistency` proves that a tree of the first size is continued by
-/// that of the second.
-pub async fn run<F>(
-    destinations: Vec<Destination>,
-    newest: watch::Receiver<Option<Checkpoint>>,
-    consistency: impl Fn(u64, u64) -> F,
-    kept: mpsc::Sender<Kept>,
-) where
-    F: Future<Output = Result<Vec<Hash>, String>>,
-{
-    let each = destinations.iter().map(|destination| serve(destination, newest.clone(), &consistency, kept.clone()));
-    join_all(each).await;
+/// slow or away gets the newest one next, not those in between.
+pub async fn run(destinations: Vec<Destination>, newest: watch::Receiver<Option<Checkpoint>>, home: &dyn Home) {
+    join_all(destinations.iter().map(|destination| serve(destination, newest.clone(), home))).await;
 }
 
-async fn serve<F>(
-    destination: &Destination,
-    mut newest: watch::Receiver<Option<Checkpoint>>,
-    consistency: &impl Fn(u64, u64) -> F,
-    kept: mpsc::Sender<Kept>,
-) where
-    F: Future<Output = Result<Vec<Hash>, String>>,
-{
+async fn serve(destination: &Destination, mut newest: watch::Receiver<Option<Checkpoint>>, home: &dyn Home) {
     let (kind, name) = (destination.kind(), destination.name());
     let (mut handed_out, mut failures) = (0, 0);
     loop {
         let is_news = |checkpoint: &Option<Checkpoint>| checkpoint.as_ref().is_some_and(|checkpoint| checkpoint.size > handed_out);
         let Ok(checkpoint) = newest.wait_for(is_news).await.map(|checkpoint| checkpoint.clone()) else { return };
         let Some(checkpoint) = checkpoint else { continue };
-        let result = destination.hand_out(&checkpoint, |old| consistency(old, checkpoint.size)).await;
-        let outcome = if result.is_ok() { "handed_out" } else { "failed" };
+        let result = bring_up_to(destination, &checkpoint, home).await;
+        let outcome = match &result {
+            Ok(size) if *size > checkpoint.size => "overtaken",
+            Ok(_) => "handed_out",
+            Err(_) => "failed",
+        };
         metrics::counter!("keyledger_checkpoint_hand_outs_total", "kind" => kind, "outcome" => outcome).increment(1);
         match result {
-            Ok(brought) => {
-                (handed_out, failures) = (checkpoint.size, 0);
-                note_size(kind, &name, checkpoint.size);
-                tracing::debug!(kind, name, size = checkpoint.size, "a checkpoint was handed out");
-                if let Some(brought) = brought
-                    && kept.send(brought).await.is_err()
-                {
-                    return;
-                }
+            Ok(size) => {
+                (handed_out, failures) = (size, 0);
+                note_size(kind, &name, size);
+                tracing::debug!(kind, name, size, outcome, "a destination is up to date");
                 sleep(destination.every()).await;
             }
             Err(error) => {
@@ -241,6 +253,37 @@ async fn serve<F>(
             }
         }
     }
+}
+
+/// Hands a checkpoint out and has kept what comes back; how many events the destination knows now. Those may be more than the
+/// checkpoint's, where another server of this ledger is a moment ahead: that is no sign of a ledger that was put back.
+async fn bring_up_to(destination: &Destination, checkpoint: &Checkpoint, home: &dyn Home) -> Result<u64, HandOutError> {
+    let error = match destination.hand_out(checkpoint, |old| home.consistency(old, checkpoint.size)).await {
+        Ok(brought) => {
+            if let Some(brought) = brought {
+                keep(home, &brought).await?;
+            }
+            return Ok(checkpoint.size);
+        }
+        Err(error) => error,
+    };
+    let Some((theirs, root)) = error.ahead() else { return Err(error) };
+    let published = home.published(theirs).await.map_err(HandOutError::Home)?;
+    let is_ours = published.is_some_and(|published| root.is_none_or(|root| root == BASE64.encode(published)));
+    if is_ours { Ok(theirs) } else { Err(error) }
+}
+
+async fn keep(home: &dyn Home, brought: &Kept) -> Result<(), HandOutError> {
+    let mut tries = 1;
+    while let Err(error) = home.keep(brought).await {
+        if tries == KEEP_TRIES_MAX {
+            return Err(HandOutError::Home(error));
+        }
+        tracing::warn!(error, tries, "what came back for a checkpoint could not be kept yet");
+        sleep(back_off(tries, jitter())).await;
+        tries += 1;
+    }
+    Ok(())
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a gauge is a float; sizes are far below 2^53")]

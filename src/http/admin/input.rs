@@ -166,7 +166,7 @@ pub struct Raw {
     pub cache: HeaderValue,
     /// Under which name it is saved.
     pub file_name: Option<String>,
-    pub body: Vec<u8>,
+    pub body: Body,
 }
 
 impl Reply for Raw {

@@ -12,7 +12,7 @@ use crate::{
         doc::Doc,
     },
     ledger::tree::Hash,
-    store::{StoredCheckpoint, StoredEvent},
+    store::{StoredCheckpoint, StoredEvent, StoredHandOut},
 };
 
 impl From<EvidenceError> for Problem {
@@ -63,6 +63,44 @@ pub async fn checkpoints(call: AdminCall, Query(listing): Query<Listing>) -> Rep
     let wanted = listing.wanted()?;
     let rows = evidence::checkpoints(call.app.ledger.store(), wanted.after.unwrap_or(-1), wanted.rows()).await?;
     Ok(Paged(wanted.page(rows, |row| row.size, |row| Checkpoint::from(&row))))
+}
+
+/// What somebody outside gave back for a checkpoint.
+#[derive(Serialize, ToSchema)]
+pub struct HandOut {
+    /// `witness` and its name, or `timestamp` and the authority's host and path.
+    pub destination: String,
+    /// When it came back.
+    #[schema(value_type = String, format = DateTime)]
+    pub made_at: Timestamp,
+    /// In Base64: a witness's signature lines (C2SP tlog-cosignature), an authority's time-stamp token (RFC 3161, DER).
+    pub answer: String,
+}
+
+/// What those outside gave back for a checkpoint.
+#[derive(Serialize, ToSchema)]
+pub struct HandOuts {
+    /// That of which they are: the bytes of its note.
+    pub checkpoint: Checkpoint,
+    /// In the order of the destinations' names.
+    pub items: Vec<HandOut>,
+}
+
+pub const HAND_OUTS: Doc = Doc::new("What witnesses and time-stamping authorities gave back for a checkpoint").details(
+    "Each checks by itself: a line with the witness's key, a token with the authority's certificate. Authorities get one checkpoint a minute.",
+);
+
+pub async fn hand_outs(call: AdminCall, (): ()) -> Replied<Shown<HandOuts>> {
+    let (store, size) = (call.app.ledger.store(), call.number("size")?);
+    let checkpoint = evidence::checkpoint(store, size).await?.ok_or_else(|| Problem::not_found("checkpoint"))?;
+    let items = evidence::hand_outs(store, size).await?.into_iter().map(HandOut::from).collect();
+    Ok(Shown(HandOuts { checkpoint: Checkpoint::from(&checkpoint), items }))
+}
+
+impl From<StoredHandOut> for HandOut {
+    fn from(stored: StoredHandOut) -> Self {
+        Self { destination: stored.destination, made_at: stored.made_at, answer: BASE64.encode(stored.answer) }
+    }
 }
 
 /// Which event, in a tree of which size.

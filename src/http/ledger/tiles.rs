@@ -30,7 +30,7 @@ pub const CHECKPOINT: Doc = Doc::new("The newest checkpoint")
 
 pub async fn checkpoint(call: AdminCall, (): ()) -> Replied<Raw> {
     let note = call.app.evidence.latest_note().ok_or_else(|| Problem::not_found("checkpoint"))?;
-    Ok(Raw { content_type: TEXT, cache: BRIEFLY, file_name: None, body: note.into_bytes() })
+    Ok(Raw { content_type: TEXT, cache: BRIEFLY, file_name: None, body: note.into() })
 }
 
 pub const VERIFIER_KEY: Doc = Doc::new("The key that checks checkpoints")
@@ -39,7 +39,7 @@ pub const VERIFIER_KEY: Doc = Doc::new("The key that checks checkpoints")
 
 pub async fn verifier_key(call: AdminCall, (): ()) -> Replied<Raw> {
     let key = format!("{}\n", call.app.evidence.signer().verifier_key());
-    Ok(Raw { content_type: TEXT, cache: BRIEFLY, file_name: None, body: key.into_bytes() })
+    Ok(Raw { content_type: TEXT, cache: BRIEFLY, file_name: None, body: key.into() })
 }
 
 /// Which tile a path names: its number, and how many entries of it.
@@ -105,7 +105,7 @@ pub async fn tile(call: AdminCall, (): ()) -> Replied<Raw> {
     let wanted = usize::try_from(name.width).unwrap_or_default() * ENTRY_BYTES;
     let body = entries.get(..wanted).ok_or_else(Problem::internal)?.to_vec();
     let cache = if call.app.evidence.is_public() { FOREVER_FOR_ALL } else { FOREVER };
-    Ok(Raw { content_type: BYTES, cache, file_name: None, body })
+    Ok(Raw { content_type: BYTES, cache, file_name: None, body: body.into() })
 }
 
 pub const ENTRIES: Doc = Doc::new("An entry bundle")
@@ -126,7 +126,7 @@ pub async fn entries(call: AdminCall, (): ()) -> Replied<Raw> {
         body.extend_from_slice(&length.to_be_bytes());
         body.extend_from_slice(leaf.as_bytes());
     }
-    Ok(Raw { content_type: BYTES, cache: FOREVER, file_name: None, body })
+    Ok(Raw { content_type: BYTES, cache: FOREVER, file_name: None, body: body.into() })
 }
 
 #[cfg(test)]
