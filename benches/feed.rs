@@ -6,8 +6,9 @@ use std::io::{BufReader, Read, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
+use keyledger::clock::Clock;
 use keyledger_events::Timestamp;
 use support::{
     Result,
@@ -29,7 +30,9 @@ const TIMED_FOR: Duration = Duration::from_secs(15);
 const SETTLED_AFTER: Duration = Duration::from_secs(1);
 
 fn main() -> Result<()> {
-    keyledger::http::raise_descriptor_limit();
+    if keyledger::http::raise_descriptor_limit() < 2 * STREAMS {
+        return Err("the system gives too few file descriptors".into());
+    }
     let runtime = tokio::runtime::Runtime::new()?;
     for backend in Backend::available() {
         if support::is_selected(backend.name()) {
@@ -177,12 +180,11 @@ async fn timed(server: Server) -> Result<Vec<f64>> {
 fn consume(stream: TcpStream) -> Result<Vec<f64>> {
     use std::io::BufRead as _;
 
-    let mut way = Vec::new();
+    let (clock, mut way) = (Clock::default(), Vec::new());
     for line in BufReader::new(stream).lines().map_while(std::result::Result::ok) {
         let Some((_, rest)) = line.strip_prefix("data: ").and_then(|event| event.split_once("\"time\":\"")) else { continue };
         let recorded = rest.split_once('"').and_then(|(time, _)| Timestamp::parse(time)).ok_or("an event without a time")?;
-        let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_micros() as f64;
-        way.push((now - recorded.0 as f64) / 1_000.0);
+        way.push((clock.now().0 - recorded.0) as f64 / 1_000.0);
     }
     Ok(way)
 }
