@@ -6,6 +6,7 @@ mod claim;
 mod cloud_event;
 mod filter;
 mod recent;
+pub mod statistics;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -165,6 +165,7 @@ pub fn routes() -> Routes {
             &feed::events::EVENTS,
             feed::events::events,
         )
+        .admin(get("/feed/v1/statistics").needs(feed::READ), &feed::statistics::STATISTICS, feed::statistics::statistics)
         .admin(post("/admin/v1/subjects/forget").needs(SUBJECTS), &subjects::FORGET, subjects::forget)
         .plain(get("/health/live"), &health::LIVE, health::live)
         .plain(get("/health/ready"), &health::READY, health::ready)

@@ -42,5 +42,6 @@ mod receipts;
 mod requests;
 mod s3;
 mod scenarios;
+mod statistics;
 mod telemetry;
 mod transparency_log;

@@ -3,6 +3,7 @@
 pub mod events;
 mod request;
 mod sending;
+pub mod statistics;
 
 use std::sync::Arc;
 
