@@ -20,6 +20,7 @@ use crate::{
     public_keys::PublicKeys,
     rate::MinuteWindows,
     signer::{NoteSigner, Signer, SignerError},
+    verifications::Verifications,
     watch::Watch,
 };
 
@@ -80,6 +81,8 @@ pub struct App {
     pub wake: Notify,
     /// The log for those who follow it.
     pub feed: Feed,
+    /// What was verified and is not recorded yet.
+    pub verifications: Verifications,
     /// Whether the server stops: what goes on for long ends.
     pub stopping: watch::Sender<bool>,
     /// What the check of the log has come to.
@@ -126,6 +129,7 @@ impl App {
             limits_answer: Mutex::default(),
             openapi: OnceLock::new(),
             wake: Notify::new(),
+            verifications: Verifications::default(),
             stopping: watch::Sender::new(false),
             watch: Watch::default(),
         })

@@ -20,6 +20,7 @@ pub mod releases;
 pub mod signer;
 pub mod store;
 pub mod vault;
+pub mod verifications;
 pub mod watch;
 
 /// A command is many small values, and half of its time went to the C library's allocator; a replay took 1.7 times the CPU time with it,

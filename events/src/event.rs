@@ -21,6 +21,7 @@ use crate::{
     stream_map::{StreamMap, StreamMapEvent},
     subject::{SubjectAggregate, SubjectEvent},
     telemetry::{Telemetry, TelemetryEvent},
+    verification_count::{VerificationCount, VerificationCountEvent},
 };
 
 /// The names of types of streams, for those who read single streams.
@@ -54,6 +55,7 @@ pub enum Event {
     Delivery(DeliveryEvent),
     StreamMap(StreamMapEvent),
     Subject(SubjectEvent),
+    VerificationCount(VerificationCountEvent),
 }
 
 /// Why a stored event could not be read.
@@ -109,6 +111,7 @@ impl Event {
             Delivery::TYPE => Self::Delivery(read(event_type, event_version, payload)?),
             StreamMap::TYPE => Self::StreamMap(read(event_type, event_version, payload)?),
             SubjectAggregate::TYPE => Self::Subject(read(event_type, event_version, payload)?),
+            VerificationCount::TYPE => Self::VerificationCount(read(event_type, event_version, payload)?),
             other => return Err(DecodeError::AggregateType(other.to_owned())),
         })
     }
@@ -132,6 +135,7 @@ impl Event {
             Self::Delivery(_) => Delivery::TYPE,
             Self::StreamMap(_) => StreamMap::TYPE,
             Self::Subject(_) => SubjectAggregate::TYPE,
+            Self::VerificationCount(_) => VerificationCount::TYPE,
         }
     }
 
@@ -154,6 +158,7 @@ impl Event {
             Self::Delivery(event) => event.name(),
             Self::StreamMap(event) => event.name(),
             Self::Subject(event) => event.name(),
+            Self::VerificationCount(event) => event.name(),
         }
     }
 
@@ -176,6 +181,7 @@ impl Event {
             Self::Delivery(event) => event.version(),
             Self::StreamMap(event) => event.version(),
             Self::Subject(event) => event.version(),
+            Self::VerificationCount(event) => event.version(),
         }
     }
 
@@ -202,6 +208,7 @@ impl Event {
             Self::Delivery(event) => json(event),
             Self::StreamMap(event) => json(event),
             Self::Subject(event) => json(event),
+            Self::VerificationCount(event) => json(event),
         }
     }
 
@@ -209,7 +216,7 @@ impl Event {
     #[must_use]
     pub fn personal(&self) -> Option<&Personal> {
         match self {
-            Self::Ledger(_) | Self::KeyPair(_) | Self::StreamMap(_) | Self::Subject(_) => None,
+            Self::Ledger(_) | Self::KeyPair(_) | Self::StreamMap(_) | Self::Subject(_) | Self::VerificationCount(_) => None,
             Self::ApiKey(event) => Some(event.personal()),
             Self::Block(event) => Some(event.personal()),
             Self::Product(event) => Some(event.personal()),
@@ -228,7 +235,7 @@ impl Event {
     /// As [`Self::personal`], to seal or open it in place.
     pub fn personal_mut(&mut self) -> Option<&mut Personal> {
         match self {
-            Self::Ledger(_) | Self::KeyPair(_) | Self::StreamMap(_) | Self::Subject(_) => None,
+            Self::Ledger(_) | Self::KeyPair(_) | Self::StreamMap(_) | Self::Subject(_) | Self::VerificationCount(_) => None,
             Self::ApiKey(event) => Some(event.personal_mut()),
             Self::Block(event) => Some(event.personal_mut()),
             Self::Product(event) => Some(event.personal_mut()),

@@ -46,6 +46,7 @@ const NAMES: &[(&str, &str)] = &[
     ("LicenseMetaUpdated", "license.meta_updated"),
     ("LicenseMetaDeleted", "license.meta_deleted"),
     ("ReleaseDownloaded", "license.release_downloaded"),
+    ("VerificationsCounted", "verification.counted"),
     ("StreamMapRecorded", "stream_map.recorded"),
     ("ProductCreated", "product.created"),
     ("ProductUpdated", "product.updated"),

@@ -30,6 +30,12 @@ impl Timestamp {
         self.0.div_euclid(60 * MICROS_PER_SECOND)
     }
 
+    /// Whole days since the Unix epoch.
+    #[must_use]
+    pub fn day(self) -> i64 {
+        self.seconds().div_euclid(86_400)
+    }
+
     /// The same time of day so many days later; cut at the last time that can be written.
     #[must_use]
     pub fn plus_days(self, days: i64) -> Self {
@@ -41,6 +47,12 @@ impl Timestamp {
     #[must_use]
     pub fn date_time(self) -> String {
         self.instant().strftime("%Y-%m-%d %H:%M:%S").to_string()
+    }
+
+    /// `YYYY-MM-DD`, UTC.
+    #[must_use]
+    pub fn date(self) -> String {
+        self.instant().strftime("%Y-%m-%d").to_string()
     }
 
     /// Reads `YYYY-MM-DD`, `YYYY-MM-DD HH:MM:SS` (as UTC) or RFC 3339. `None` for anything else or out of 1970–9999.
@@ -130,6 +142,14 @@ mod tests {
         for bad in ["", "tomorrow", "2024-13-01", "1969-12-31 23:59:59", "-009999-01-01"] {
             assert_eq!(Timestamp::parse(bad), None, "{bad}");
         }
+    }
+
+    #[test]
+    fn a_day_is_of_utc() {
+        let at = Timestamp::parse("2024-01-08 23:59:59").unwrap();
+        assert_eq!((at.day(), at.date().as_str()), (19_730, "2024-01-08"));
+        assert_eq!(Timestamp(0).plus_days(at.day()), Timestamp::parse("2024-01-08").unwrap());
+        assert_eq!(Timestamp::parse("2024-01-09").unwrap().day(), 19_731);
     }
 
     #[test]

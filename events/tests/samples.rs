@@ -25,6 +25,7 @@ use keyledger_events::{
     stream_map::*,
     subject::*,
     telemetry::*,
+    verification_count::*,
 };
 use uuid::Uuid;
 
@@ -205,6 +206,11 @@ fn all() -> Vec<Event> {
         telemetry: 1,
     });
     let stream_map = StreamMapEvent::StreamMapRecorded(StreamMapRecorded { licenses: 3, root: "5d".repeat(32), size: 17 });
+    let counted = VerificationCountEvent::VerificationsCounted(VerificationsCounted {
+        counts: [("200".to_owned(), 41), ("205".to_owned(), 1), ("DOMAIN_MISMATCH".to_owned(), 2)].into(),
+        minute: Timestamp(1_732_388_520_000_000),
+        product: 2,
+    });
     let ledger = LedgerEvent::LedgerCreated(LedgerCreated { format: "keyledger/1".into(), ledger_id: Uuid::from_u128(7) });
     let generator_set = || GeneratorSet {
         activation_limit: 1,
@@ -301,6 +307,7 @@ fn all() -> Vec<Event> {
     events.extend(delivery.map(Event::Delivery));
     events.extend([Event::KeyPair(key_pair), Event::KeyPair(retired), Event::Ledger(ledger)]);
     events.extend([Event::Settings(settings), Event::Telemetry(telemetry), Event::StreamMap(stream_map)]);
+    events.push(Event::VerificationCount(counted));
     events.extend(release.map(Event::Release));
     events.extend(download_token.map(Event::DownloadToken));
     events.push(Event::Subject(forgotten));
@@ -379,6 +386,7 @@ fn every_event_type_is_among_the_samples() {
         "delivery/mod.rs",
         "stream_map/mod.rs",
         "subject/mod.rs",
+        "verification_count/mod.rs",
     ];
     let mut declared = BTreeSet::new();
     for source in sources {

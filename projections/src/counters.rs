@@ -103,7 +103,8 @@ impl CountersRow {
             Event::Ledger(_)
             | Event::KeyPair(keyledger_events::key_pair::KeyPairEvent::KeyPairRetired(_))
             | Event::Settings(_)
-            | Event::StreamMap(_) => {}
+            | Event::StreamMap(_)
+            | Event::VerificationCount(_) => {}
             Event::Telemetry(keyledger_events::telemetry::TelemetryEvent::TelemetryRecorded(event)) => used(&mut next.telemetry, event.telemetry),
             Event::KeyPair(keyledger_events::key_pair::KeyPairEvent::KeyPairCreated(event)) => used(&mut next.key_pair, event.key_pair),
             Event::ApiKey(event) => {

@@ -17,6 +17,7 @@ use keyledger_events::{
     stream_map::StreamMapEvent,
     subject::{SubjectEvent, SubjectForgotten},
     telemetry::TelemetryEvent,
+    verification_count::VerificationCountEvent,
 };
 use uuid::Uuid;
 
@@ -248,6 +249,8 @@ pub fn touches(event: &Event) -> Vec<RowKey> {
         Event::Ledger(_) => vec![COUNTERS],
         // About the log, so in no row.
         Event::StreamMap(StreamMapEvent::StreamMapRecorded(_)) => Vec::new(),
+        // Summed up by the statistics, which lag behind.
+        Event::VerificationCount(VerificationCountEvent::VerificationsCounted(_)) => Vec::new(),
         Event::KeyPair(KeyPairEvent::KeyPairCreated(of)) => vec![Key(Table::KeyPair, of.key_pair), COUNTERS],
         Event::KeyPair(KeyPairEvent::KeyPairRetired(of)) => vec![Key(Table::KeyPair, of.key_pair)],
         Event::Settings(SettingsEvent::SettingsChanged(_)) => vec![SETTINGS],

@@ -12,6 +12,7 @@ mod generator;
 mod product;
 mod release;
 mod serve;
+mod statistics;
 mod store;
 mod subject;
 
@@ -71,6 +72,9 @@ enum Command {
     Verify(check::VerifyArgs),
     /// Fold the log into fresh projections and swap them with those in use.
     Rebuild(check::RebuildArgs),
+    /// Daily sums over the log.
+    #[command(subcommand)]
+    Statistics(statistics::StatisticsCommand),
     /// Dispute files, which anyone can check.
     #[command(subcommand)]
     Evidence(evidence::EvidenceCommand),
@@ -116,6 +120,7 @@ fn default_level(command: &Command) -> &'static str {
         | Command::PublicKey(_)
         | Command::Verify(_)
         | Command::Rebuild(_)
+        | Command::Statistics(_)
         | Command::Evidence(_)
         | Command::Subject(_)
         | Command::Vacuum(_) => "warn",
@@ -136,6 +141,7 @@ async fn dispatch(command: Command) -> Result<(), Failure> {
         Command::PublicKey(args) => check::public_key(args).await,
         Command::Verify(args) => check::verify(args).await,
         Command::Rebuild(args) => check::rebuild(args).await,
+        Command::Statistics(command) => statistics::run(command).await,
         Command::Evidence(command) => evidence::run(command).await,
         Command::Subject(command) => subject::run(command).await,
         Command::Vacuum(args) => subject::vacuum(args).await,

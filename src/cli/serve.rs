@@ -22,18 +22,23 @@ use crate::{
     background,
     clock::Clock,
     envato::{self, EnvatoConfig},
-    feed::FeedConfig,
+    feed::{FeedConfig, statistics},
     http,
     ledger::Options,
     limits::RateLimit,
     outgoing::Allowed,
-    watch,
+    verifications, watch,
 };
 
 /// A shorter bootstrap key could be guessed.
 const BOOTSTRAP_KEY_CHARS_MIN: usize = 16;
 /// How often the metrics' histograms are condensed.
 const METRICS_UPKEEP_EVERY: Duration = Duration::from_secs(5);
+
+/// Counts are of minutes, so this is as seldom as they can be recorded.
+const COUNT_INTERVAL_MAX: u64 = 60;
+/// How long the statistics may take to come to an end between two of their steps when the server stops.
+const STATISTICS_PATIENCE: Duration = Duration::from_secs(5);
 
 #[derive(Debug, Args)]
 pub struct ServeArgs {
@@ -78,6 +83,10 @@ pub struct ServeArgs {
     /// How long a consumer of the feed may take nothing before it is disconnected
     #[arg(long, env = "KEYLEDGER_FEED_PATIENCE", default_value_t = 20, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=300))]
     feed_patience: u64,
+    /// How often counts of verifications are recorded, in seconds; 0: they are not counted.
+    #[arg(long, env = "KEYLEDGER_COUNT_INTERVAL", default_value_t = COUNT_INTERVAL_MAX, value_name = "SECONDS",
+          value_parser = clap::value_parser!(u64).range(0..=COUNT_INTERVAL_MAX))]
+    count_interval: u64,
     /// An API key with every capability that shall exist; one of an earlier value is disabled.
     #[arg(long, env = "KEYLEDGER_BOOTSTRAP_API_KEY", hide_env_values = true, value_name = "KEY")]
     bootstrap_api_key: Option<String>,
@@ -169,6 +178,8 @@ pub async fn run(args: ServeArgs) -> Result<(), Failure> {
     let others = Arc::clone(&app);
     let following = tokio::spawn(async move { others.feed.watch_others().await });
     let watching = NonZeroU32::new(args.integrity_rate).map(|rate| tokio::spawn(watch::run(Arc::clone(&app), rate)));
+    let counting = (args.count_interval > 0).then(|| verifications::start(Arc::clone(&app), Duration::from_secs(args.count_interval)));
+    let adding_up = tokio::spawn(statistics::run(Arc::clone(&app)));
     println!("keyledger listening on http://{address}");
     tracing::info!(%address, backend = ledger.store().backend(), "serving");
 
@@ -182,6 +193,13 @@ pub async fn run(args: ServeArgs) -> Result<(), Failure> {
         }
     };
     http::serve(listener, app, shutdown).await?;
+    // It ends by itself. What it leaves undone, the next server does.
+    if tokio::time::timeout(STATISTICS_PATIENCE, adding_up).await.is_err() {
+        tracing::warn!("the statistics are left to others only when their claim ends");
+    }
+    if let Some(counting) = counting {
+        counting.stop().await;
+    }
     background.abort();
     following.abort();
     if let Some(watching) = watching {

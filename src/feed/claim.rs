@@ -22,6 +22,9 @@ const TAKE: &str = "INSERT INTO consumer (name, position, holder, held_until) VA
 const MOVE_ON: &str = "UPDATE consumer SET position = $1, held_until = $2 WHERE name = $3 AND holder = $4 AND position <= $1 RETURNING position";
 const GIVE_BACK: &str = "UPDATE consumer SET held_until = $1 WHERE name = $2 AND holder = $3 RETURNING name";
 
+const BEGIN_ANEW: &str = "INSERT INTO consumer (name, position, holder, held_until) VALUES ($1, -1, $2, $3) ON CONFLICT (name) DO UPDATE \
+                          SET position = excluded.position, holder = excluded.holder, held_until = excluded.held_until RETURNING name";
+
 /// One consumer's place in the log, as this server holds it.
 #[derive(Clone)]
 pub struct Claim {
@@ -66,6 +69,17 @@ impl Claim {
         let mut statements = vec![Statement::new(MOVE_ON, values)];
         statements.extend(together_with);
         Ok(!self.store.change(&statements).await?.is_empty())
+    }
+
+    /// Puts it before the first event, together with what shall be gone, and leaves it to whoever comes next. Who held it can't move it on
+    /// any more.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn begin_anew(&self, together_with: Vec<Statement>) -> Result<(), StoreError> {
+        let mut statements = vec![Statement::new(BEGIN_ANEW, vec![self.name.as_str().into(), Value::Uuid(self.holder), Value::Time(Timestamp(0))])];
+        statements.extend(together_with);
+        self.store.change(&statements).await.map(drop)
     }
 
     /// Leaves it to others at once.

@@ -7,6 +7,7 @@ mod cloud_event;
 mod filter;
 mod recent;
 mod subscription;
+pub mod statistics;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -21,7 +21,7 @@ macro_rules! codes {
 
             /// The number as text.
             #[must_use]
-            pub fn digits(self) -> &'static str {
+            pub const fn digits(self) -> &'static str {
                 match self { $(Self::$name => stringify!($number)),+ }
             }
 

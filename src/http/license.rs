@@ -55,8 +55,11 @@ pub async fn verify(mut call: Call) -> Answered {
 }
 
 fn verified(app: &App, origin: &Origin, key: &LicenseKey, identifier: Option<&Identifier>, found: &LicenseUse) -> Answered {
-    check_use(app, origin, Op::Verify, key, identifier, found)?;
-    Ok(Answer::new(Code::ValidLicenseKey).signed_by(found.key_pair))
+    let checked = check_use(app, origin, Op::Verify, key, identifier, found);
+    let answered = checked.map(|()| Answer::new(Code::ValidLicenseKey).signed_by(found.key_pair));
+    let (Ok(answer) | Err(answer)) = &answered;
+    app.verifications.count(found.license.product, answer.code.digits(), app.clock.now());
+    answered
 }
 
 /// A key that the ledger doesn't know may be a purchase on one of Envato's marketplaces: then it becomes a license now.
@@ -77,7 +80,11 @@ async fn purchased(mut call: Call, key: &LicenseKey, identifier: Option<&Identif
     let command = Command::AddPurchased { key: key.clone(), product: row.product.number, external_reference: sale.item, owner };
     let outcome = call.execute(command).await?;
     match outcome.result {
-        CommandResult::PurchaseAdded => Ok(Answer::new(Code::EnvatoPurchaseCodeAdded).signed_by(outcome.key_pair)),
+        CommandResult::PurchaseAdded => {
+            let code = Code::EnvatoPurchaseCodeAdded;
+            app.verifications.count(row.product.number, code.digits(), app.clock.now());
+            Ok(Answer::new(code).signed_by(outcome.key_pair))
+        }
         // Another request was first: then it is a license like any other.
         CommandResult::LicenseRefused(LicenseError::Exists) => match app.ledger.find_use(key, identifier).await? {
             Some(found) => verified(&app, &origin, key, identifier, &found),

@@ -183,6 +183,7 @@ pub fn routes() -> Routes {
         )
         .admin(post("/feed/v1/subscriptions/{subscription}/extend").needs(feed::SUBSCRIPTIONS), &subscriptions::EXTEND, subscriptions::extend)
         .admin(post("/feed/v1/subscriptions/{subscription}/seek").needs(feed::SUBSCRIPTIONS), &subscriptions::SEEK, subscriptions::seek)
+        .admin(get("/feed/v1/statistics").needs(feed::READ), &feed::statistics::STATISTICS, feed::statistics::statistics)
         .admin(post("/admin/v1/subjects/forget").needs(SUBJECTS), &subjects::FORGET, subjects::forget)
         .plain(get("/health/live"), &health::LIVE, health::live)
         .plain(get("/health/ready"), &health::READY, health::ready)

@@ -15,6 +15,7 @@ use keyledger_events::{
     stream_map::StreamMapRecorded,
     telemetry::Report,
     values::{Identifier, LicenseKey, MetaKey, Slug},
+    verification_count::VerificationsCounted,
 };
 use uuid::Uuid;
 
@@ -339,6 +340,7 @@ pub enum Command {
     },
     ChangeSettings(ChangeSettings),
     RecordStreamMap(StreamMapRecorded),
+    RecordVerifications(VerificationsCounted),
     RecordTelemetry(Report),
     /// The ledger's first commands: its own first event, and the key pair that signs where no product's does.
     Found {

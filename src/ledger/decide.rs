@@ -24,6 +24,7 @@ use keyledger_events::{
     product::ProductCommand,
     stream_map::{self, StreamMapCommand, StreamMapRecorded},
     values::{Identifier, LicenseKey, MetaKey},
+    verification_count::{self, VerificationCountCommand, VerificationsCounted},
 };
 use keyledger_projections::{ApiKeyRow, BlockRow, LicenseRow, ProductRow, Table};
 
@@ -119,6 +120,7 @@ pub(super) fn execute(staged: &mut Staged<'_, '_>, command: &Command) -> Execute
         Command::RetireKeyPair { key_pair } => retire_key_pair(staged, *key_pair),
         Command::ChangeSettings(change) => change_settings(staged, change),
         Command::RecordStreamMap(record) => record_stream_map(staged, record),
+        Command::RecordVerifications(record) => record_verifications(staged, record),
         Command::RecordTelemetry(report) => record_telemetry(staged, report),
         Command::Found { global_key_pair } => found(staged, global_key_pair),
         Command::CreateApiKey { name, capabilities, allow_ips, expires_at, hmac, salt } => {
@@ -322,6 +324,12 @@ fn record_stream_map(staged: &mut Staged<'_, '_>, record: &StreamMapRecorded) ->
     let event = stream_map::decide(None, &StreamMapCommand::Record(record.clone()), first + count).map_err(internal)?;
     staged.append(Event::StreamMap(event))?;
     outcome(staged, CommandResult::StreamMapRecorded, None)
+}
+
+fn record_verifications(staged: &mut Staged<'_, '_>, record: &VerificationsCounted) -> Executed {
+    let event = verification_count::decide(None, &VerificationCountCommand::Record(record.clone())).map_err(internal)?;
+    staged.append(Event::VerificationCount(event))?;
+    outcome(staged, CommandResult::VerificationsRecorded, None)
 }
 
 fn create_api_key(staged: &mut Staged<'_, '_>, command: &ApiKeyCommand, hmac: &[u8], salt: &str) -> Executed {

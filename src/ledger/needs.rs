@@ -153,7 +153,11 @@ pub(super) fn needs(request: &Request, vault: &Vault, lookups: &mut Lookups) {
             lookups.rows.extend([RowKey(Table::License, *license), RowKey(Table::Activation, *activation)]);
         }
         Command::Delivery { delivery, .. } => lookups.rows.push(RowKey(Table::Delivery, *delivery)),
-        Command::Found { .. } | Command::CreateApiKey { .. } | Command::RecordStreamMap(_) | Command::Refuse { .. } => {}
+        Command::Found { .. }
+        | Command::CreateApiKey { .. }
+        | Command::RecordStreamMap(_)
+        | Command::RecordVerifications(_)
+        | Command::Refuse { .. } => {}
     }
 }
 
@@ -284,6 +288,7 @@ pub(super) fn further_needs(request: &Request, workspace: &Workspace<'_>, lookup
         | Command::UseKeyPair { .. }
         | Command::ChangeSettings(_)
         | Command::RecordStreamMap(_)
+        | Command::RecordVerifications(_)
         | Command::AddPurchased { .. }
         | Command::Found { .. }
         | Command::CreateApiKey { .. }

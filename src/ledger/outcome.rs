@@ -105,6 +105,7 @@ pub enum CommandResult {
     KeyPairRefused(KeyPairError),
     SettingsChanged,
     StreamMapRecorded,
+    VerificationsRecorded,
     TelemetryRecorded {
         telemetry: i64,
         product_exists: bool,

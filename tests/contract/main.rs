@@ -47,5 +47,6 @@ mod requests;
 mod s3;
 mod scenarios;
 mod subscriptions;
+mod statistics;
 mod telemetry;
 mod transparency_log;

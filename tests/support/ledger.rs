@@ -68,6 +68,8 @@ impl Place {
         command.env("KEYLEDGER_DATA_DIR", &self.data_dir);
         // Checkpoints are events too: most tests count only those that they cause.
         command.env("KEYLEDGER_CHECKPOINT_INTERVAL", "86400");
+        // So are counts of verifications.
+        command.env("KEYLEDGER_COUNT_INTERVAL", "0");
         if let Some(url) = &self.database_url {
             command.env("KEYLEDGER_DATABASE_URL", url);
         }

@@ -4,6 +4,7 @@ pub mod events;
 mod request;
 mod sending;
 pub mod subscriptions;
+pub mod statistics;
 
 use std::sync::Arc;
 

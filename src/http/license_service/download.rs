@@ -13,7 +13,7 @@ use serde::{Serialize, Serializer};
 use super::{
     no_cache,
     refusal::{Refusal, Served},
-    request::{Valid, limited},
+    request::{Purpose, Valid, limited},
     succeeded,
     verify::{FAILURE, PARAMETERS},
 };
@@ -92,7 +92,7 @@ pub const DOWNLOAD: Doc = Doc::new("Ask for a token to download the newest relea
     ]);
 
 pub async fn download(arrived: Arrived) -> Served<Response> {
-    limited(arrived, async |Valid { app, headers, license, product, origin, .. }| {
+    limited(arrived, Purpose::Download, async |Valid { app, headers, license, product, origin, .. }| {
         if !product.product.api_download {
             return Err(Refusal::DownloadDisabled);
         }

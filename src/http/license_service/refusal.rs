@@ -68,7 +68,7 @@ impl Refusal {
         }
     }
 
-    fn error_code(self) -> Option<&'static str> {
+    pub fn error_code(self) -> Option<&'static str> {
         match self {
             Self::MissingAuthorization => Some("MISSING_AUTHORIZATION"),
             Self::MissingLicenseKey => Some("MISSING_LICENSE_KEY"),

@@ -17,6 +17,7 @@ use crate::{
     app::App,
     http::{
         body,
+        codes::Code,
         endpoint::Arrived,
         parameters::{Parameters, Value},
     },
@@ -26,6 +27,8 @@ use crate::{
 
 /// Stands for what is no text, so no key that anybody has.
 const NO_KEY: &str = "\0";
+/// As what a valid license is counted: interface A's code for it, since this one's answers have none.
+const VALID: &str = Code::ValidLicenseKey.digits();
 
 /// A license that is valid for the domain and product that the request shows.
 pub struct Valid {
@@ -37,8 +40,16 @@ pub struct Valid {
     pub origin: Origin,
 }
 
+/// What a valid license is wanted for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// To know it; what the answer is gets counted.
+    Verify,
+    Download,
+}
+
 /// Serves a request that is counted against its address's limit: the headers tell where that stands.
-pub async fn limited<F>(arrived: Arrived, serve: impl FnOnce(Valid) -> F) -> Served<Response>
+pub async fn limited<F>(arrived: Arrived, purpose: Purpose, serve: impl FnOnce(Valid) -> F) -> Served<Response>
 where
     F: Future<Output = Served<Response>>,
 {
@@ -46,7 +57,7 @@ where
     let (head, body) = request.into_parts();
     let (served, standing) = match authorized(&app, &head.headers, address) {
         Ok((key, standing)) => {
-            let served = match valid(&app, head, body, key, address, request_id).await {
+            let served = match valid(&app, purpose, head, body, key, address, request_id).await {
                 Ok(valid) => serve(valid).await,
                 Err(refusal) => Err(refusal),
             };
@@ -92,7 +103,15 @@ fn shown_key(headers: &HeaderMap) -> Served<&str> {
     }
 }
 
-async fn valid(app: &Arc<App>, head: Parts, body: axum::body::Body, key: Option<LicenseKey>, address: IpAddr, request_id: Uuid) -> Served<Valid> {
+async fn valid(
+    app: &Arc<App>,
+    purpose: Purpose,
+    head: Parts,
+    body: axum::body::Body,
+    key: Option<LicenseKey>,
+    address: IpAddr,
+    request_id: Uuid,
+) -> Served<Valid> {
     let received = body::read(body, &head.headers, body::BODY_MAX).await?;
     let mut parameters = Parameters::default();
     parameters.add_query(head.uri.query().unwrap_or_default())?;
@@ -106,7 +125,28 @@ async fn valid(app: &Arc<App>, head: Parts, body: axum::body::Body, key: Option<
         Some(key) => app.ledger.find_domain(key, domain.as_deref()).await?,
         None => None,
     };
-    let DomainView { license, product, activation } = found.ok_or(Refusal::InvalidLicense)?;
+    let found = found.ok_or(Refusal::InvalidLicense)?;
+    let (number, product) = (found.license.license.number, found.license.license.product);
+    let checked = checked(app, found, domain.as_deref(), product_id.as_deref());
+    if purpose == Purpose::Verify {
+        let code = checked.as_ref().err().map_or(Some(VALID), |refusal| refusal.error_code());
+        code.into_iter().for_each(|code| app.verifications.count(product, code, app.clock.now()));
+    }
+    let (license, product, activation) = checked?;
+    let origin = Origin {
+        actor: Actor::License(number),
+        request_id,
+        client_ip: Some(address),
+        operation: Some("license-service"),
+        operator: None,
+        reason: None,
+    };
+    Ok(Valid { app: Arc::clone(app), headers: head.headers, license, product, activation, origin })
+}
+
+/// What of a license that was found makes it valid for a domain and product.
+fn checked(app: &App, found: DomainView, domain: Option<&str>, product_id: Option<&str>) -> Served<(LicenseRow, ProductRow, ActivationRow)> {
+    let DomainView { license, product, activation } = found;
     if domain.is_none() {
         return Err(Refusal::MissingDomain);
     }
@@ -121,15 +161,7 @@ async fn valid(app: &Arc<App>, head: Parts, body: axum::body::Body, key: Option<
     if !product_id.bytes().all(|byte| byte.is_ascii_digit()) || product_id.parse() != Ok(license.license.product) {
         return Err(Refusal::ProductIdMismatch);
     }
-    let origin = Origin {
-        actor: Actor::License(license.license.number),
-        request_id,
-        client_ip: Some(address),
-        operation: Some("license-service"),
-        operator: None,
-        reason: None,
-    };
-    Ok(Valid { app: Arc::clone(app), headers: head.headers, license, product, activation, origin })
+    Ok((license, product, activation))
 }
 
 /// A header, or else the parameter; blank is absent.
@@ -137,7 +169,7 @@ fn shown(headers: &HeaderMap, header: HeaderName, parameters: &mut Parameters, n
     let given = headers.get(header).map(|value| String::from_utf8_lossy(value.as_bytes()).trim().to_owned());
     let parameter = match parameters.take(name)? {
         Some(Value::Text(text)) => Some(text.trim().to_owned()),
-        Some(Value::List(_) | Value::Object) => return Err(Refusal::Other(crate::http::codes::Code::BadRequest)),
+        Some(Value::List(_) | Value::Object) => return Err(Refusal::Other(Code::BadRequest)),
         None | Some(Value::Null) => None,
     };
     Ok(given.filter(|text| !text.is_empty()).or(parameter).filter(|text| !text.is_empty()))

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::{
     refusal::Served,
-    request::{Valid, limited},
+    request::{Purpose, Valid, limited},
     succeeded,
 };
 use crate::http::{
@@ -81,7 +81,7 @@ pub const VERIFY: Doc = Doc::new("Check that a license is valid for a domain and
     ]);
 
 pub async fn verify(arrived: Arrived) -> Served<Response> {
-    limited(arrived, async |Valid { license: row, product, activation, .. }| {
+    limited(arrived, Purpose::Verify, async |Valid { license: row, product, activation, .. }| {
         let license = &row.license;
         let verified = Verified {
             license_id: license.number,

@@ -60,7 +60,8 @@ impl Staged<'_, '_> {
             | Event::Generator(_)
             | Event::Contract(_)
             | Event::Delivery(_)
-            | Event::StreamMap(_) => actor,
+            | Event::StreamMap(_)
+            | Event::VerificationCount(_) => actor,
             Event::Subject(_) => actor,
         }
     }
