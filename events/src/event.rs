@@ -21,6 +21,7 @@ use crate::{
     stream_map::{StreamMap, StreamMapEvent},
     subject::{SubjectAggregate, SubjectEvent},
     telemetry::{Telemetry, TelemetryEvent},
+    webhook_endpoint::{WebhookEndpoint, WebhookEndpointEvent},
 };
 
 /// The names of types of streams, for those who read single streams.
@@ -52,6 +53,7 @@ pub enum Event {
     Contract(ContractEvent),
     AssignmentJob(AssignmentJobEvent),
     Delivery(DeliveryEvent),
+    WebhookEndpoint(WebhookEndpointEvent),
     StreamMap(StreamMapEvent),
     Subject(SubjectEvent),
 }
@@ -107,6 +109,7 @@ impl Event {
             Contract::TYPE => Self::Contract(read(event_type, event_version, payload)?),
             AssignmentJob::TYPE => Self::AssignmentJob(read(event_type, event_version, payload)?),
             Delivery::TYPE => Self::Delivery(read(event_type, event_version, payload)?),
+            WebhookEndpoint::TYPE => Self::WebhookEndpoint(read(event_type, event_version, payload)?),
             StreamMap::TYPE => Self::StreamMap(read(event_type, event_version, payload)?),
             SubjectAggregate::TYPE => Self::Subject(read(event_type, event_version, payload)?),
             other => return Err(DecodeError::AggregateType(other.to_owned())),
@@ -130,6 +133,7 @@ impl Event {
             Self::Contract(_) => Contract::TYPE,
             Self::AssignmentJob(_) => AssignmentJob::TYPE,
             Self::Delivery(_) => Delivery::TYPE,
+            Self::WebhookEndpoint(_) => WebhookEndpoint::TYPE,
             Self::StreamMap(_) => StreamMap::TYPE,
             Self::Subject(_) => SubjectAggregate::TYPE,
         }
@@ -152,6 +156,7 @@ impl Event {
             Self::Contract(event) => event.name(),
             Self::AssignmentJob(event) => event.name(),
             Self::Delivery(event) => event.name(),
+            Self::WebhookEndpoint(event) => event.name(),
             Self::StreamMap(event) => event.name(),
             Self::Subject(event) => event.name(),
         }
@@ -174,6 +179,7 @@ impl Event {
             Self::Contract(event) => event.version(),
             Self::AssignmentJob(event) => event.version(),
             Self::Delivery(event) => event.version(),
+            Self::WebhookEndpoint(event) => event.version(),
             Self::StreamMap(event) => event.version(),
             Self::Subject(event) => event.version(),
         }
@@ -200,6 +206,7 @@ impl Event {
             Self::Contract(event) => json(event),
             Self::AssignmentJob(event) => json(event),
             Self::Delivery(event) => json(event),
+            Self::WebhookEndpoint(event) => json(event),
             Self::StreamMap(event) => json(event),
             Self::Subject(event) => json(event),
         }
@@ -222,6 +229,7 @@ impl Event {
             Self::Contract(event) => Some(event.personal()),
             Self::AssignmentJob(event) => Some(event.personal()),
             Self::Delivery(event) => Some(event.personal()),
+            Self::WebhookEndpoint(event) => Some(event.personal()),
         }
     }
 
@@ -241,6 +249,7 @@ impl Event {
             Self::Contract(event) => Some(event.personal_mut()),
             Self::AssignmentJob(event) => Some(event.personal_mut()),
             Self::Delivery(event) => Some(event.personal_mut()),
+            Self::WebhookEndpoint(event) => Some(event.personal_mut()),
         }
     }
 }

@@ -28,6 +28,7 @@ pub mod telemetry;
 mod time;
 pub mod upcast;
 pub mod values;
+pub mod webhook_endpoint;
 
 pub use context::{Context, Numbers};
 pub use envelope::{EventId, Leaf, Metadata, Recorded};

@@ -3,6 +3,7 @@
 use keyledger_events::{
     Timestamp,
     public::{public_name, public_names},
+    webhook_endpoint::WantedEvents,
 };
 use serde::{Deserialize, Serialize};
 
@@ -77,6 +78,13 @@ impl Filter {
     pub fn takes(&self, facts: &Facts<'_>) -> bool {
         let is_of_license = self.license.is_none_or(|license| facts.license() == Some(license));
         is_of_license && self.product.is_none_or(|product| facts.concerns_product(product))
+    }
+}
+
+/// As it was checked when it was recorded: a name that is none any more means nothing.
+impl From<&WantedEvents> for Filter {
+    fn from(wanted: &WantedEvents) -> Self {
+        Self { types: wanted.types.clone(), product: wanted.product, license: wanted.license, from: None, to: None }
     }
 }
 

@@ -118,6 +118,16 @@ impl Feed {
         Ok(low - 1)
     }
 
+    /// One event, as the body of a message.
+    ///
+    /// # Errors
+    /// When the event is damaged, or the store fails.
+    pub async fn message(&self, event: &Arc<StoredEvent>, sight: Sight) -> Result<Vec<u8>, FeedError> {
+        let mut out = Vec::new();
+        self.write(std::slice::from_ref(event), &Filter::default(), sight, Frame::Bare, 1, &mut out).await?;
+        Ok(out)
+    }
+
     /// Writes those of the events that a filter takes, so many at most.
     ///
     /// # Errors
@@ -180,6 +190,8 @@ pub struct Written {
 /// What stands around an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Frame {
+    /// Nothing.
+    Bare,
     /// A line of its own.
     Line,
     /// A message of a `text/event-stream`.
@@ -197,6 +209,7 @@ impl Frame {
 
     fn end(self, out: &mut Vec<u8>) {
         out.extend_from_slice(match self {
+            Self::Bare => b"".as_slice(),
             Self::Line => b"\n",
             Self::Message => b"\n\n",
             Self::Element => b",",

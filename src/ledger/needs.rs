@@ -153,7 +153,12 @@ pub(super) fn needs(request: &Request, vault: &Vault, lookups: &mut Lookups) {
             lookups.rows.extend([RowKey(Table::License, *license), RowKey(Table::Activation, *activation)]);
         }
         Command::Delivery { delivery, .. } => lookups.rows.push(RowKey(Table::Delivery, *delivery)),
-        Command::Found { .. } | Command::CreateApiKey { .. } | Command::RecordStreamMap(_) | Command::Refuse { .. } => {}
+        Command::ChangeWebhookEndpoint { endpoint, .. } => lookups.rows.push(RowKey(Table::WebhookEndpoint, *endpoint)),
+        Command::Found { .. }
+        | Command::CreateApiKey { .. }
+        | Command::CreateWebhookEndpoint { .. }
+        | Command::RecordStreamMap(_)
+        | Command::Refuse { .. } => {}
     }
 }
 
@@ -270,6 +275,8 @@ pub(super) fn further_needs(request: &Request, workspace: &Workspace<'_>, lookup
         | Command::DeleteContract { .. }
         | Command::QueueAssignment { .. }
         | Command::Delivery { .. }
+        | Command::CreateWebhookEndpoint { .. }
+        | Command::ChangeWebhookEndpoint { .. }
         | Command::CreateLicenses { .. }
         | Command::CreateProduct { .. }
         | Command::UpdateProduct { .. }

@@ -44,3 +44,4 @@ mod s3;
 mod scenarios;
 mod telemetry;
 mod transparency_log;
+mod webhooks;
