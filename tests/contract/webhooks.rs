@@ -171,7 +171,7 @@ async fn a_filter_chooses_and_switches_show(backend: Backend) {
         assert!(received.iter().any(|received| received.body.contains(shown)), "{shown}");
     }
     // Sent when it is forgotten, it says so.
-    on.api.admin_post("subjects/forget", json!({ "owner_email": "o@a.example" })).await.expect(200);
+    on.api.admin_post("subjects/forget", json!({ "email": "o@a.example" })).await.expect(200);
     all_endpoint.post(&on.api, "replay", json!({ "after": -1 })).await;
     eventually("all are sent again", || async { (all.received().len() > received.len() * 2).then_some(()) }).await;
     assert!(all.received()[received.len()..].iter().all(|received| !received.body.contains("o@a.example")));
