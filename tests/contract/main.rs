@@ -44,4 +44,3 @@ mod s3;
 mod scenarios;
 mod telemetry;
 mod transparency_log;
-mod webhooks;
