@@ -22,6 +22,7 @@ pub mod store;
 pub mod vault;
 pub mod verifications;
 pub mod watch;
+pub mod webhooks;
 
 /// A command is many small values, and half of its time went to the C library's allocator; a replay took 1.7 times the CPU time with it,
 /// and a quarter more memory.

@@ -177,6 +177,7 @@ pub struct Vault {
     download_links: hmac::Key,
     download_tokens: hmac::Key,
     webhooks: Key,
+    endpoints: hmac::Key,
     checkpoints: Key,
 }
 
@@ -199,6 +200,7 @@ impl Vault {
             download_links: mac(b"download links")?,
             download_tokens: mac(b"download tokens")?,
             webhooks: derive(&secret, &[b"web hooks"])?,
+            endpoints: mac(b"web hook endpoints")?,
             checkpoints: derive(&secret, &[b"checkpoints"])?,
         })
     }
@@ -212,6 +214,15 @@ impl Vault {
     #[must_use]
     pub fn webhook_secret(&self) -> WebhookSecret {
         WebhookSecret::new(self.webhooks)
+    }
+
+    /// What signs the messages to one web hook endpoint: made of the endpoint's salt, so it is kept nowhere.
+    ///
+    /// # Errors
+    /// When the hash is none of ours.
+    pub fn endpoint_secret(&self, salt: &str) -> Result<WebhookSecret, VaultError> {
+        let secret = Key::try_from(hmac::sign(&self.endpoints, salt.as_bytes()).as_ref()).map_err(|_| VaultError::Sealed)?;
+        Ok(WebhookSecret::new(secret))
     }
 
     /// What the key that signs checkpoints is made of.

@@ -21,6 +21,7 @@ pub struct Numbers {
     pub contract: i64,
     pub assignment_job: i64,
     pub delivery: i64,
+    pub webhook_endpoint: i64,
 }
 
 impl Default for Numbers {
@@ -42,6 +43,7 @@ impl Default for Numbers {
             contract: 1,
             assignment_job: 1,
             delivery: 1,
+            webhook_endpoint: 1,
         }
     }
 }

@@ -22,6 +22,7 @@ use crate::{
     subject::{SubjectAggregate, SubjectEvent},
     telemetry::{Telemetry, TelemetryEvent},
     verification_count::{VerificationCount, VerificationCountEvent},
+    webhook_endpoint::{WebhookEndpoint, WebhookEndpointEvent},
 };
 
 /// The names of types of streams, for those who read single streams.
@@ -53,6 +54,7 @@ pub enum Event {
     Contract(ContractEvent),
     AssignmentJob(AssignmentJobEvent),
     Delivery(DeliveryEvent),
+    WebhookEndpoint(WebhookEndpointEvent),
     StreamMap(StreamMapEvent),
     Subject(SubjectEvent),
     VerificationCount(VerificationCountEvent),
@@ -109,6 +111,7 @@ impl Event {
             Contract::TYPE => Self::Contract(read(event_type, event_version, payload)?),
             AssignmentJob::TYPE => Self::AssignmentJob(read(event_type, event_version, payload)?),
             Delivery::TYPE => Self::Delivery(read(event_type, event_version, payload)?),
+            WebhookEndpoint::TYPE => Self::WebhookEndpoint(read(event_type, event_version, payload)?),
             StreamMap::TYPE => Self::StreamMap(read(event_type, event_version, payload)?),
             SubjectAggregate::TYPE => Self::Subject(read(event_type, event_version, payload)?),
             VerificationCount::TYPE => Self::VerificationCount(read(event_type, event_version, payload)?),
@@ -133,6 +136,7 @@ impl Event {
             Self::Contract(_) => Contract::TYPE,
             Self::AssignmentJob(_) => AssignmentJob::TYPE,
             Self::Delivery(_) => Delivery::TYPE,
+            Self::WebhookEndpoint(_) => WebhookEndpoint::TYPE,
             Self::StreamMap(_) => StreamMap::TYPE,
             Self::Subject(_) => SubjectAggregate::TYPE,
             Self::VerificationCount(_) => VerificationCount::TYPE,
@@ -156,6 +160,7 @@ impl Event {
             Self::Contract(event) => event.name(),
             Self::AssignmentJob(event) => event.name(),
             Self::Delivery(event) => event.name(),
+            Self::WebhookEndpoint(event) => event.name(),
             Self::StreamMap(event) => event.name(),
             Self::Subject(event) => event.name(),
             Self::VerificationCount(event) => event.name(),
@@ -179,6 +184,7 @@ impl Event {
             Self::Contract(event) => event.version(),
             Self::AssignmentJob(event) => event.version(),
             Self::Delivery(event) => event.version(),
+            Self::WebhookEndpoint(event) => event.version(),
             Self::StreamMap(event) => event.version(),
             Self::Subject(event) => event.version(),
             Self::VerificationCount(event) => event.version(),
@@ -206,6 +212,7 @@ impl Event {
             Self::Contract(event) => json(event),
             Self::AssignmentJob(event) => json(event),
             Self::Delivery(event) => json(event),
+            Self::WebhookEndpoint(event) => json(event),
             Self::StreamMap(event) => json(event),
             Self::Subject(event) => json(event),
             Self::VerificationCount(event) => json(event),
@@ -229,6 +236,7 @@ impl Event {
             Self::Contract(event) => Some(event.personal()),
             Self::AssignmentJob(event) => Some(event.personal()),
             Self::Delivery(event) => Some(event.personal()),
+            Self::WebhookEndpoint(event) => Some(event.personal()),
         }
     }
 
@@ -248,6 +256,7 @@ impl Event {
             Self::Contract(event) => Some(event.personal_mut()),
             Self::AssignmentJob(event) => Some(event.personal_mut()),
             Self::Delivery(event) => Some(event.personal_mut()),
+            Self::WebhookEndpoint(event) => Some(event.personal_mut()),
         }
     }
 }

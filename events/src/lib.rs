@@ -29,6 +29,7 @@ mod time;
 pub mod upcast;
 pub mod values;
 pub mod verification_count;
+pub mod webhook_endpoint;
 
 pub use context::{Context, Numbers};
 pub use envelope::{EventId, Leaf, Metadata, Recorded};

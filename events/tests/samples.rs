@@ -26,6 +26,7 @@ use keyledger_events::{
     subject::*,
     telemetry::*,
     verification_count::*,
+    webhook_endpoint::*,
 };
 use uuid::Uuid;
 
@@ -295,6 +296,27 @@ fn all() -> Vec<Event> {
         DeliveryEvent::DeliveryGivenUp(DeliveryGivenUp { attempt: 12, delivery: 9, error: "timed_out".into(), personal: sealed(), status: None }),
         DeliveryEvent::DeliveryRetried(DeliveryRetried { delivery: 9, personal: sealed() }),
     ];
+    let endpoint_fields = || EndpointFields {
+        filter: WantedEvents { license: Some(1), product: Some(2), types: vec!["license.*".into(), "activation.failed".into()] },
+        license_keys: true,
+        personal_data: false,
+        url: "https://vendor.example/hook".into(),
+    };
+    let webhook_endpoint = [
+        WebhookEndpointEvent::EndpointCreated(EndpointCreated {
+            after: 17,
+            endpoint: 4,
+            fields: endpoint_fields(),
+            personal: sealed(),
+            salt: "c2FsdA".into(),
+        }),
+        WebhookEndpointEvent::EndpointUpdated(EndpointUpdated { endpoint: 4, fields: endpoint_fields(), personal: sealed() }),
+        WebhookEndpointEvent::EndpointSecretRotated(EndpointSecretRotated { endpoint: 4, old_until: at, personal: sealed(), salt: "c2FsdDI".into() }),
+        WebhookEndpointEvent::EndpointPaused(EndpointPaused { endpoint: 4, personal: sealed(), position: Some(21), reason: PauseReason::Failing }),
+        WebhookEndpointEvent::EndpointResumed(EndpointResumed { endpoint: 4, personal: sealed() }),
+        WebhookEndpointEvent::EndpointReplayed(EndpointReplayed { after: -1, endpoint: 4, personal: sealed() }),
+        WebhookEndpointEvent::EndpointDeleted(EndpointDeleted { endpoint: 4, personal: sealed() }),
+    ];
     let forgotten = SubjectEvent::SubjectForgotten(SubjectForgotten { kind: SubjectKind::Owner, number: 4, subject: Uuid::from_u128(7) });
     let mut events: Vec<Event> = Vec::new();
     events.extend(license.map(Event::License));
@@ -305,6 +327,7 @@ fn all() -> Vec<Event> {
     events.extend(contract.map(Event::Contract));
     events.extend(assignment_job.map(Event::AssignmentJob));
     events.extend(delivery.map(Event::Delivery));
+    events.extend(webhook_endpoint.map(Event::WebhookEndpoint));
     events.extend([Event::KeyPair(key_pair), Event::KeyPair(retired), Event::Ledger(ledger)]);
     events.extend([Event::Settings(settings), Event::Telemetry(telemetry), Event::StreamMap(stream_map)]);
     events.push(Event::VerificationCount(counted));
@@ -387,6 +410,7 @@ fn every_event_type_is_among_the_samples() {
         "stream_map/mod.rs",
         "subject/mod.rs",
         "verification_count/mod.rs",
+        "webhook_endpoint/mod.rs",
     ];
     let mut declared = BTreeSet::new();
     for source in sources {

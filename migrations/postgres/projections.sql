@@ -20,7 +20,9 @@ CREATE TABLE counters (
     next_contract bigint NOT NULL,
     next_assignment_job bigint NOT NULL,
     next_delivery bigint NOT NULL,
-    access_changes bigint NOT NULL
+    next_webhook_endpoint bigint NOT NULL,
+    access_changes bigint NOT NULL,
+    webhook_endpoints bigint NOT NULL
 ) WITH (fillfactor = 10);
 
 CREATE TABLE key_pair (
@@ -286,6 +288,27 @@ CREATE TABLE delivery (
     updated_at timestamptz NOT NULL
 );
 
+CREATE TABLE webhook_endpoint (
+    number bigint PRIMARY KEY,
+    id uuid NOT NULL,
+    sequence bigint NOT NULL,
+    url text COLLATE "C" NOT NULL,
+    types text COLLATE "C" NOT NULL,
+    product bigint,
+    license bigint,
+    license_keys boolean NOT NULL,
+    personal_data boolean NOT NULL,
+    salt text COLLATE "C" NOT NULL,
+    old_salt text COLLATE "C",
+    old_salt_until timestamptz,
+    paused text COLLATE "C",
+    begun_after bigint NOT NULL,
+    replays bigint NOT NULL,
+    deleted boolean NOT NULL,
+    created_at timestamptz NOT NULL,
+    updated_at timestamptz NOT NULL
+);
+
 -- indexes: made last by a rebuild, once the rows are there
 
 CREATE UNIQUE INDEX license_by_key ON license (license_key) WHERE NOT deleted;
@@ -314,3 +337,4 @@ CREATE UNIQUE INDEX contract_by_key ON contract (contract_key) WHERE NOT deleted
 CREATE INDEX assignment_job_waiting ON assignment_job (number) WHERE result IS NULL;
 CREATE INDEX delivery_pending ON delivery (due_at) WHERE state = 'pending';
 CREATE INDEX delivery_given_up ON delivery (number) WHERE state = 'given_up';
+CREATE INDEX webhook_endpoint_active ON webhook_endpoint (number) WHERE NOT deleted AND paused IS NULL;

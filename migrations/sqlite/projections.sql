@@ -20,7 +20,9 @@ CREATE TABLE counters{suffix} (
     next_contract INTEGER NOT NULL,
     next_assignment_job INTEGER NOT NULL,
     next_delivery INTEGER NOT NULL,
-    access_changes INTEGER NOT NULL
+    next_webhook_endpoint INTEGER NOT NULL,
+    access_changes INTEGER NOT NULL,
+    webhook_endpoints INTEGER NOT NULL
 ) STRICT;
 
 CREATE TABLE key_pair{suffix} (
@@ -286,6 +288,27 @@ CREATE TABLE delivery{suffix} (
     updated_at INTEGER NOT NULL
 ) STRICT;
 
+CREATE TABLE webhook_endpoint{suffix} (
+    number INTEGER PRIMARY KEY,
+    id BLOB NOT NULL,
+    sequence INTEGER NOT NULL,
+    url TEXT NOT NULL,
+    types TEXT NOT NULL,
+    product INTEGER,
+    license INTEGER,
+    license_keys INTEGER NOT NULL,
+    personal_data INTEGER NOT NULL,
+    salt TEXT NOT NULL,
+    old_salt TEXT,
+    old_salt_until INTEGER,
+    paused TEXT,
+    begun_after INTEGER NOT NULL,
+    replays INTEGER NOT NULL,
+    deleted INTEGER NOT NULL,
+    created_at INTEGER NOT NULL,
+    updated_at INTEGER NOT NULL
+) STRICT;
+
 -- indexes: made last by a rebuild, once the rows are there
 
 CREATE UNIQUE INDEX license_by_key{generation} ON license{suffix} (license_key) WHERE NOT deleted;
@@ -314,3 +337,4 @@ CREATE UNIQUE INDEX contract_by_key{generation} ON contract{suffix} (contract_ke
 CREATE INDEX assignment_job_waiting{generation} ON assignment_job{suffix} (number) WHERE result IS NULL;
 CREATE INDEX delivery_pending{generation} ON delivery{suffix} (due_at) WHERE state = 'pending';
 CREATE INDEX delivery_given_up{generation} ON delivery{suffix} (number) WHERE state = 'given_up';
+CREATE INDEX webhook_endpoint_active{generation} ON webhook_endpoint{suffix} (number) WHERE NOT deleted AND paused IS NULL;

@@ -4,6 +4,7 @@
 use keyledger_events::{
     Event, Numbers, Recorded, assignment_job::AssignmentJobEvent, contract::ContractEvent, delivery::DeliveryEvent,
     download_token::DownloadTokenEvent, generator::GeneratorEvent, license::LicenseEvent, product::ProductEvent, release::ReleaseEvent,
+    webhook_endpoint::WebhookEndpointEvent,
 };
 
 use crate::{Column, ColumnType as Type, FoldError, ReadError, Value, Values};
@@ -12,6 +13,8 @@ use crate::{Column, ColumnType as Type, FoldError, ReadError, Value, Values};
 pub struct CountersRow {
     pub next: Numbers,
     pub access_changes: i64,
+    /// Web hook endpoints that are not deleted.
+    pub webhook_endpoints: i64,
 }
 
 impl CountersRow {
@@ -33,7 +36,9 @@ impl CountersRow {
         Column { name: "next_contract", ty: Type::Int },
         Column { name: "next_assignment_job", ty: Type::Int },
         Column { name: "next_delivery", ty: Type::Int },
+        Column { name: "next_webhook_endpoint", ty: Type::Int },
         Column { name: "access_changes", ty: Type::Int },
+        Column { name: "webhook_endpoints", ty: Type::Int },
     ];
 
     #[must_use]
@@ -62,7 +67,9 @@ impl CountersRow {
             next.contract.into(),
             next.assignment_job.into(),
             next.delivery.into(),
+            next.webhook_endpoint.into(),
             self.access_changes.into(),
+            self.webhook_endpoints.into(),
         ]
     }
 
@@ -87,8 +94,9 @@ impl CountersRow {
             contract: values.int()?,
             assignment_job: values.int()?,
             delivery: values.int()?,
+            webhook_endpoint: values.int()?,
         };
-        Ok(Self { next, access_changes: values.int()? })
+        Ok(Self { next, access_changes: values.int()?, webhook_endpoints: values.int()? })
     }
 
     /// # Errors
@@ -161,6 +169,18 @@ impl CountersRow {
                     used(&mut next.delivery, event.delivery);
                 }
             }
+            Event::WebhookEndpoint(event) => match event {
+                WebhookEndpointEvent::EndpointCreated(event) => {
+                    used(&mut next.webhook_endpoint, event.endpoint);
+                    row.webhook_endpoints += 1;
+                }
+                WebhookEndpointEvent::EndpointDeleted(_) => row.webhook_endpoints -= 1,
+                WebhookEndpointEvent::EndpointUpdated(_)
+                | WebhookEndpointEvent::EndpointSecretRotated(_)
+                | WebhookEndpointEvent::EndpointPaused(_)
+                | WebhookEndpointEvent::EndpointResumed(_)
+                | WebhookEndpointEvent::EndpointReplayed(_) => {}
+            },
             Event::License(event) => {
                 match event {
                     LicenseEvent::LicenseCreated(event) => {

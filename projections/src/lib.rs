@@ -24,6 +24,7 @@ mod release;
 mod row;
 mod settings;
 mod telemetry;
+mod webhook_endpoint;
 
 pub use activation::ActivationRow;
 pub use api_key::ApiKeyRow;
@@ -47,3 +48,4 @@ pub use release::ReleaseRow;
 pub use row::{Column, ColumnType, FoldError, ReadError, Value, Values};
 pub use settings::SettingsRow;
 pub use telemetry::TelemetryRow;
+pub use webhook_endpoint::WebhookEndpointRow;

@@ -18,13 +18,14 @@ use keyledger_events::{
     subject::{SubjectEvent, SubjectForgotten},
     telemetry::TelemetryEvent,
     verification_count::VerificationCountEvent,
+    webhook_endpoint::WebhookEndpointEvent,
 };
 use uuid::Uuid;
 
 use crate::{
     ActivationRow, ApiKeyRow, AssignmentJobRow, BlockRow, Column, ContractCountRow, ContractRow, CountersRow, DeliveryRow, DownloadTokenRow,
     FoldError, GeneratorRow, KeyPairRow, LicenseCountRow, LicenseMetaRow, LicenseRow, ProductMetaRow, ProductRow, ReadError, ReleaseRow, SettingsRow,
-    TelemetryRow, Value, Values,
+    TelemetryRow, Value, Values, WebhookEndpointRow,
 };
 
 macro_rules! projections {
@@ -123,7 +124,7 @@ macro_rules! projections {
 }
 
 projections! {
-    Counters: CountersRow, "counters" version 4;
+    Counters: CountersRow, "counters" version 5;
     KeyPair: KeyPairRow, "key_pair" version 2;
     ApiKey: ApiKeyRow, "api_key" version 1;
     Block: BlockRow, "block" version 1;
@@ -142,6 +143,7 @@ projections! {
     ContractCount: ContractCountRow, "contract_count" version 1;
     AssignmentJob: AssignmentJobRow, "assignment_job" version 1;
     Delivery: DeliveryRow, "delivery" version 1;
+    WebhookEndpoint: WebhookEndpointRow, "webhook_endpoint" version 1;
 }
 
 /// One row of one table.
@@ -172,6 +174,7 @@ impl Row {
             Self::Contract(row) => Some((row.id, row.sequence)),
             Self::AssignmentJob(row) => Some((row.id, row.sequence)),
             Self::Delivery(row) => Some((row.id, row.sequence)),
+            Self::WebhookEndpoint(row) => Some((row.id, row.sequence)),
             Self::Counters(_)
             | Self::ProductMeta(_)
             | Self::LicenseCount(_)
@@ -200,7 +203,8 @@ impl Table {
             | Self::Generator
             | Self::Contract
             | Self::ContractCount
-            | Self::Delivery => false,
+            | Self::Delivery
+            | Self::WebhookEndpoint => false,
         }
     }
 }
@@ -307,6 +311,10 @@ pub fn touches(event: &Event) -> Vec<RowKey> {
         },
         Event::Delivery(DeliveryEvent::DeliveryQueued(of)) => vec![Key(Table::Delivery, of.delivery), COUNTERS],
         Event::Delivery(event) => vec![Key(Table::Delivery, event.delivery())],
+        // There are only so many of them: making and deleting is counted.
+        Event::WebhookEndpoint(WebhookEndpointEvent::EndpointCreated(of)) => vec![Key(Table::WebhookEndpoint, of.endpoint), COUNTERS],
+        Event::WebhookEndpoint(WebhookEndpointEvent::EndpointDeleted(of)) => vec![Key(Table::WebhookEndpoint, of.endpoint), COUNTERS],
+        Event::WebhookEndpoint(event) => vec![Key(Table::WebhookEndpoint, event.endpoint())],
         Event::License(event) => match event {
             LicenseEvent::LicenseCreated(of) => {
                 let mut keys = vec![Key(Table::License, of.license), Key(Table::LicenseCount, of.product), COUNTERS];

@@ -15,6 +15,7 @@ mod serve;
 mod statistics;
 mod store;
 mod subject;
+mod webhook;
 
 use std::io::IsTerminal;
 use std::process::ExitCode;
@@ -61,10 +62,13 @@ enum Command {
     /// List web hook deliveries and have them tried again; works beside a running server.
     #[command(subcommand)]
     Delivery(delivery::DeliveryCommand),
+    /// Make, list, pause, resume, replay and delete web hook endpoints; works beside a running server.
+    #[command(subcommand)]
+    Webhook(webhook::WebhookCommand),
     /// Forget somebody's personal data; works beside a running server.
     #[command(subcommand)]
     Subject(subject::SubjectCommand),
-    /// Print the secret with which receivers check the signatures of web hooks.
+    /// Print the secret with which receivers check the signatures of deliveries; web hook endpoints have secrets of their own.
     WebhookSecret(delivery::SecretArgs),
     /// Print the public key that signs: the global one, or a product's.
     PublicKey(check::PublicKeyArgs),
@@ -116,6 +120,7 @@ fn default_level(command: &Command) -> &'static str {
         | Command::Release(_)
         | Command::Generator(_)
         | Command::Delivery(_)
+        | Command::Webhook(_)
         | Command::WebhookSecret(_)
         | Command::PublicKey(_)
         | Command::Verify(_)
@@ -137,6 +142,7 @@ async fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Release(command) => release::release(command).await,
         Command::Generator(command) => generator::run(command).await,
         Command::Delivery(command) => delivery::run(command).await,
+        Command::Webhook(command) => webhook::run(command).await,
         Command::WebhookSecret(args) => delivery::print_secret(args).await,
         Command::PublicKey(args) => check::public_key(args).await,
         Command::Verify(args) => check::verify(args).await,

@@ -28,10 +28,13 @@ use crate::{
     limits::RateLimit,
     outgoing::Allowed,
     verifications, watch,
+    webhooks::{self, Times},
 };
 
 /// A shorter bootstrap key could be guessed.
 const BOOTSTRAP_KEY_CHARS_MIN: usize = 16;
+/// How long the places of web hook endpoints may take to be given back.
+const WEBHOOKS_PATIENCE: Duration = Duration::from_secs(5);
 /// How often the metrics' histograms are condensed.
 const METRICS_UPKEEP_EVERY: Duration = Duration::from_secs(5);
 
@@ -87,6 +90,9 @@ pub struct ServeArgs {
     #[arg(long, env = "KEYLEDGER_COUNT_INTERVAL", default_value_t = COUNT_INTERVAL_MAX, value_name = "SECONDS",
           value_parser = clap::value_parser!(u64).range(0..=COUNT_INTERVAL_MAX))]
     count_interval: u64,
+    /// By which factor the waits of web hook endpoints are shorter than usual: for tests.
+    #[arg(long, env = "KEYLEDGER_WEBHOOK_HURRY", default_value = "1", hide = true)]
+    webhook_hurry: NonZeroU32,
     /// An API key with every capability that shall exist; one of an earlier value is disabled.
     #[arg(long, env = "KEYLEDGER_BOOTSTRAP_API_KEY", hide_env_values = true, value_name = "KEY")]
     bootstrap_api_key: Option<String>,
@@ -175,6 +181,7 @@ pub async fn run(args: ServeArgs) -> Result<(), Failure> {
         }
     });
     let background = tokio::spawn(background::run(Arc::clone(&app)));
+    let webhooks = tokio::spawn(webhooks::run(Arc::clone(&app), Times::new(args.webhook_hurry)));
     let others = Arc::clone(&app);
     let following = tokio::spawn(async move { others.feed.watch_others().await });
     let watching = NonZeroU32::new(args.integrity_rate).map(|rate| tokio::spawn(watch::run(Arc::clone(&app), rate)));
@@ -201,6 +208,10 @@ pub async fn run(args: ServeArgs) -> Result<(), Failure> {
         counting.stop().await;
     }
     background.abort();
+    // It has been told to stop, and leaves its places to other servers.
+    if tokio::time::timeout(WEBHOOKS_PATIENCE, webhooks).await.is_err() {
+        tracing::warn!("web hook endpoints are told by other servers in a moment only");
+    }
     following.abort();
     if let Some(watching) = watching {
         watching.abort();

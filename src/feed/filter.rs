@@ -3,6 +3,7 @@
 use keyledger_events::{
     Timestamp,
     public::{public_name, public_names},
+    webhook_endpoint::WantedEvents,
 };
 use serde::{Deserialize, Serialize};
 
@@ -90,6 +91,13 @@ fn partition(facts: &Facts<'_>, of: i64) -> i64 {
     // Consecutive numbers are spread over all parts, whatever their number: the golden ratio's bits.
     let spread = number.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
     i64::try_from(spread % of.max(1).unsigned_abs()).unwrap_or(0)
+}
+
+/// As it was checked when it was recorded: a name that is none any more means nothing.
+impl From<&WantedEvents> for Filter {
+    fn from(wanted: &WantedEvents) -> Self {
+        Self { types: wanted.types.clone(), product: wanted.product, license: wanted.license, ..Self::default() }
+    }
 }
 
 fn is_meant(wanted: &str, name: &str) -> bool {

@@ -6,8 +6,8 @@ mod claim;
 mod cloud_event;
 mod filter;
 mod recent;
-mod subscription;
 pub mod statistics;
+mod subscription;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -136,6 +136,16 @@ impl Feed {
         Ok(low - 1)
     }
 
+    /// One event, as the body of a message.
+    ///
+    /// # Errors
+    /// When the event is damaged, or the store fails.
+    pub async fn message(&self, event: &Arc<StoredEvent>, sight: Sight) -> Result<Vec<u8>, FeedError> {
+        let mut out = Vec::new();
+        self.write(std::slice::from_ref(event), &Filter::default(), sight, Frame::Bare, 1, &mut out).await?;
+        Ok(out)
+    }
+
     /// Writes those of the events that a filter takes, so many at most.
     ///
     /// # Errors
@@ -198,6 +208,8 @@ pub struct Written {
 /// What stands around an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Frame {
+    /// Nothing.
+    Bare,
     /// A line of its own.
     Line,
     /// A message of a `text/event-stream`.
@@ -215,6 +227,7 @@ impl Frame {
 
     fn end(self, out: &mut Vec<u8>) {
         out.extend_from_slice(match self {
+            Self::Bare => b"".as_slice(),
             Self::Line => b"\n",
             Self::Message => b"\n\n",
             Self::Element => b",",

@@ -1,6 +1,7 @@
 //! What happened on each day, for each product: added up from the log, behind it, so that charts don't scan it. The sums and the place
 //! up to which they are move together, so each event counts once, whoever is killed when.
 
+use std::borrow::Borrow;
 use std::collections::BTreeMap;
 use std::ops::AddAssign;
 use std::sync::Arc;
@@ -106,9 +107,9 @@ fn counts_of(event: &LicenseEvent) -> Option<Counts> {
 ///
 /// # Errors
 /// When an event can't be read.
-pub fn fold(events: &[StoredEvent]) -> Result<BTreeMap<DayOfProduct, Counts>, Unreadable> {
+pub fn fold(events: &[impl Borrow<StoredEvent>]) -> Result<BTreeMap<DayOfProduct, Counts>, Unreadable> {
     let mut days = BTreeMap::<DayOfProduct, Counts>::new();
-    for stored in events {
+    for stored in events.iter().map(Borrow::borrow) {
         let event = Event::decode(&stored.aggregate_type, &stored.event_type, &stored.event_version, &stored.payload);
         let event = event.map_err(|error| Unreadable { position: stored.position, problem: error.to_string() })?;
         match &event {
@@ -134,6 +135,7 @@ pub fn fold(events: &[StoredEvent]) -> Result<BTreeMap<DayOfProduct, Counts>, Un
             | Event::Contract(_)
             | Event::AssignmentJob(_)
             | Event::Delivery(_)
+            | Event::WebhookEndpoint(_)
             | Event::StreamMap(_)
             | Event::Subject(_) => {}
         }
@@ -257,7 +259,7 @@ impl Folding {
                 let Some(held) = self.claim.take(-1).await? else { return Ok(false) };
                 (position, self.is_held) = (held, true);
             }
-            let events = self.app.feed.past(position, CHUNK).await?;
+            let events = self.app.feed.after(position, CHUNK).await?;
             let Some(through) = events.last().map(|event| event.position) else { break };
             let (claim, additions) = (self.claim.clone(), additions(fold(&events)?));
             self.is_held = aside(async move { claim.move_to(through, additions).await }).await?;

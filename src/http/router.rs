@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::Router;
 
 use super::{
-    admin::{self, api_keys, block_list, deliveries, key_pairs, licenses, products, settings, subjects},
+    admin::{self, api_keys, block_list, deliveries, key_pairs, licenses, products, settings, subjects, webhook_endpoints},
     assignments,
     body::LARGE_BODY_MAX,
     changelog, contract_api, contracts, docs, download,
@@ -26,6 +26,7 @@ const SETTINGS: &str = "admin:settings";
 const GENERATORS: &str = "admin:generators";
 const CONTRACTS: &str = "admin:contracts";
 const DELIVERIES: &str = "admin:deliveries";
+const WEBHOOKS: &str = webhook_endpoints::CAPABILITY;
 const RELEASES: &str = "admin:releases";
 const API_KEYS: &str = "admin:api-keys";
 const BLOCK_LIST: &str = "admin:block-list";
@@ -41,6 +42,8 @@ pub fn router(app: Arc<App>) -> Router {
 /// Every operation.
 pub fn routes() -> Routes {
     let (get, post, put, patch, delete) = (Operation::get, Operation::post, Operation::put, Operation::patch, Operation::delete);
+    // Some may have more sent than others.
+    let shows_sent = |operation: Operation| operation.needs(WEBHOOKS).shows_more_with(&[feed::LICENSE_KEYS, feed::PERSONAL_DATA]);
     // Some see more than others of what these answer.
     let told = |path| get(path).needs(LEDGER).shows_more_with(&[ledger::ENTRIES, ledger::PERSONAL_DATA]).folds_streams();
     Routes::default()
@@ -125,6 +128,21 @@ pub fn routes() -> Routes {
         .admin(get("/admin/v1/deliveries").needs(DELIVERIES), &deliveries::LIST, deliveries::list)
         .admin(get("/admin/v1/deliveries/{delivery}").needs(DELIVERIES), &deliveries::SHOW, deliveries::show)
         .admin(post("/admin/v1/deliveries/{delivery}/retry").needs(DELIVERIES), &deliveries::RETRY, deliveries::retry)
+        .admin(get("/admin/v1/webhook-endpoints").needs(WEBHOOKS), &webhook_endpoints::LIST, webhook_endpoints::list)
+        .admin(shows_sent(post("/admin/v1/webhook-endpoints")), &webhook_endpoints::CREATE, webhook_endpoints::create)
+        .admin(get("/admin/v1/webhook-endpoints/{endpoint}").needs(WEBHOOKS), &webhook_endpoints::SHOW, webhook_endpoints::show)
+        .admin(shows_sent(put("/admin/v1/webhook-endpoints/{endpoint}")), &webhook_endpoints::REPLACE, webhook_endpoints::replace)
+        .admin(delete("/admin/v1/webhook-endpoints/{endpoint}").needs(WEBHOOKS), &webhook_endpoints::DELETE, webhook_endpoints::delete)
+        .admin(post("/admin/v1/webhook-endpoints/{endpoint}/pause").needs(WEBHOOKS), &webhook_endpoints::PAUSE, webhook_endpoints::pause)
+        .admin(post("/admin/v1/webhook-endpoints/{endpoint}/resume").needs(WEBHOOKS), &webhook_endpoints::RESUME, webhook_endpoints::resume)
+        .admin(post("/admin/v1/webhook-endpoints/{endpoint}/replay").needs(WEBHOOKS), &webhook_endpoints::REPLAY, webhook_endpoints::replay)
+        .admin(get("/admin/v1/webhook-endpoints/{endpoint}/secret").needs(WEBHOOKS), &webhook_endpoints::SECRET, webhook_endpoints::secret)
+        .admin(
+            post("/admin/v1/webhook-endpoints/{endpoint}/rotate-secret").needs(WEBHOOKS),
+            &webhook_endpoints::ROTATE_SECRET,
+            webhook_endpoints::rotate_secret,
+        )
+        .admin(get("/admin/v1/webhook-endpoints/{endpoint}/attempts").needs(WEBHOOKS), &webhook_endpoints::ATTEMPTS, webhook_endpoints::attempts)
         .admin(get("/admin/v1/releases").needs(RELEASES), &admin::releases::LIST, admin::releases::list)
         .admin(post("/admin/v1/releases").needs(RELEASES), &admin::releases::UPLOAD, admin::releases::upload)
         .admin(get("/admin/v1/releases/{release}").needs(RELEASES), &admin::releases::SHOW, admin::releases::show)

@@ -16,6 +16,7 @@ use keyledger_events::{
     telemetry::Report,
     values::{Identifier, LicenseKey, MetaKey, Slug},
     verification_count::VerificationsCounted,
+    webhook_endpoint::{EndpointFields, MaySend, WebhookEndpointCommand},
 };
 use uuid::Uuid;
 
@@ -450,6 +451,20 @@ pub enum Command {
     Delivery {
         delivery: i64,
         command: DeliveryCommand,
+    },
+    CreateWebhookEndpoint {
+        fields: EndpointFields,
+        may: MaySend,
+        /// What the secret is made of ([`crate::vault::Vault::endpoint_secret`]).
+        salt: String,
+        /// It is told of the events behind this one; without it, of what comes.
+        after: Option<i64>,
+    },
+    ChangeWebhookEndpoint {
+        endpoint: i64,
+        /// Only where this is the sequence of its last event.
+        sequence: Option<i64>,
+        command: WebhookEndpointCommand,
     },
 }
 

@@ -9,6 +9,7 @@ mod generators;
 mod products;
 
 pub(super) mod releases;
+mod webhooks;
 
 use std::collections::HashSet;
 
@@ -155,6 +156,8 @@ pub(super) fn execute(staged: &mut Staged<'_, '_>, command: &Command) -> Execute
         Command::RunJob { job, assignment, supply } => assignments::run(staged, *job, assignment, supply.as_ref()),
         Command::EndActivation { license, activation } => deliveries::end_activation(staged, *license, *activation),
         Command::Delivery { delivery, command } => deliveries::on_delivery(staged, *delivery, command),
+        Command::CreateWebhookEndpoint { fields, may, salt, after } => webhooks::create(staged, fields, *may, salt, *after),
+        Command::ChangeWebhookEndpoint { endpoint, sequence, command } => webhooks::change(staged, *endpoint, *sequence, command),
         Command::Refuse { refusal, key_pair } => outcome(staged, CommandResult::Refused(refusal.clone()), *key_pair),
     }
 }

@@ -38,7 +38,10 @@ pub use executor::{QUEUE_COMMANDS_MAX, QUEUE_WEIGHT_MAX};
 pub use forget::{FORGOTTEN_ROWS_MAX, Forget, SubjectName};
 pub use open::{OpenError, Options, open_vault};
 pub use outcome::*;
-pub use reads::{Backlog, ContractView, LicenseFilter, LicenseUse, LicenseView};
+pub use reads::{
+    Backlog, ContractView, LicenseFilter, LicenseUse, LicenseView,
+    webhooks::{WebhookAttempt, WebhookEndpointView, place_name},
+};
 pub use release_reads::DomainView;
 pub use telemetry::TelemetryFilter;
 

@@ -153,8 +153,10 @@ pub(super) fn needs(request: &Request, vault: &Vault, lookups: &mut Lookups) {
             lookups.rows.extend([RowKey(Table::License, *license), RowKey(Table::Activation, *activation)]);
         }
         Command::Delivery { delivery, .. } => lookups.rows.push(RowKey(Table::Delivery, *delivery)),
+        Command::ChangeWebhookEndpoint { endpoint, .. } => lookups.rows.push(RowKey(Table::WebhookEndpoint, *endpoint)),
         Command::Found { .. }
         | Command::CreateApiKey { .. }
+        | Command::CreateWebhookEndpoint { .. }
         | Command::RecordStreamMap(_)
         | Command::RecordVerifications(_)
         | Command::Refuse { .. } => {}
@@ -274,6 +276,8 @@ pub(super) fn further_needs(request: &Request, workspace: &Workspace<'_>, lookup
         | Command::DeleteContract { .. }
         | Command::QueueAssignment { .. }
         | Command::Delivery { .. }
+        | Command::CreateWebhookEndpoint { .. }
+        | Command::ChangeWebhookEndpoint { .. }
         | Command::CreateLicenses { .. }
         | Command::CreateProduct { .. }
         | Command::UpdateProduct { .. }

@@ -5,7 +5,7 @@ use std::fmt;
 use keyledger_events::{
     SubjectKind, Timestamp, api_key::ApiKeyError, assignment_job::AssignmentResult, block::BlockError, contract::ContractError,
     delivery::DeliveryError, download_token::DownloadTokenError, generator::GeneratorError, key_pair::KeyPairError, license::LicenseError,
-    product::ProductError, release::ReleaseError, subject::SubjectError,
+    product::ProductError, release::ReleaseError, subject::SubjectError, webhook_endpoint::WebhookEndpointError,
 };
 use serde::{Deserialize, Serialize};
 
@@ -190,6 +190,10 @@ pub enum CommandResult {
     },
     DeliveryDone,
     DeliveryRefused(DeliveryError),
+    WebhookEndpointSet {
+        endpoint: i64,
+    },
+    WebhookEndpointRefused(WebhookEndpointError),
     SubjectForgotten {
         kind: SubjectKind,
         number: i64,

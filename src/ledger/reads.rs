@@ -2,6 +2,7 @@
 
 mod background;
 mod supply;
+pub mod webhooks;
 
 use std::sync::{Arc, LazyLock};
 

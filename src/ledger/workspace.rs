@@ -198,7 +198,8 @@ impl<'v> Workspace<'v> {
             | Row::DownloadToken(_)
             | Row::ContractCount(_)
             | Row::AssignmentJob(_)
-            | Row::Delivery(_) => {}
+            | Row::Delivery(_)
+            | Row::WebhookEndpoint(_) => {}
         }
     }
 

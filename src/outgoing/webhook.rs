@@ -25,15 +25,24 @@ impl WebhookSecret {
     /// The headers of one message. `id` stays the same when it is sent again, so that a receiver can tell.
     #[must_use]
     pub fn headers(&self, id: &str, at: Timestamp, body: &[u8]) -> [(&'static str, String); 3] {
-        let timestamp = at.seconds().to_string();
+        headers(std::slice::from_ref(self), id, at, body)
+    }
+
+    fn sign(&self, parts: &[&[u8]]) -> String {
         let key = hmac::Key::new(hmac::HMAC_SHA256, &self.0);
         let mut signed = hmac::Context::with_key(&key);
-        for part in [id.as_bytes(), b".", timestamp.as_bytes(), b".", body] {
-            signed.update(part);
-        }
-        let signature = format!("v1,{}", BASE64.encode(signed.sign()));
-        [("webhook-id", id.to_owned()), ("webhook-timestamp", timestamp), ("webhook-signature", signature)]
+        parts.iter().for_each(|part| signed.update(part));
+        format!("v1,{}", BASE64.encode(signed.sign()))
     }
+}
+
+/// The headers of one message that several secrets sign: while a new one takes the place of an old one, either will do.
+#[must_use]
+pub fn headers(secrets: &[WebhookSecret], id: &str, at: Timestamp, body: &[u8]) -> [(&'static str, String); 3] {
+    let timestamp = at.seconds().to_string();
+    let parts = [id.as_bytes(), b".", timestamp.as_bytes(), b".", body];
+    let signatures: Vec<String> = secrets.iter().map(|secret| secret.sign(&parts)).collect();
+    [("webhook-id", id.to_owned()), ("webhook-timestamp", timestamp), ("webhook-signature", signatures.join(" "))]
 }
 
 #[cfg(test)]

@@ -12,3 +12,4 @@ mod product_commands;
 mod release_commands;
 mod subject_commands;
 mod usage;
+mod webhook_commands;

@@ -46,7 +46,7 @@ mod receipts;
 mod requests;
 mod s3;
 mod scenarios;
-mod subscriptions;
 mod statistics;
+mod subscriptions;
 mod telemetry;
 mod transparency_log;

@@ -55,6 +55,7 @@ pub fn row_with(table: Table, number: i64, own: impl Fn(&str) -> Option<Value>) 
             ("method", _) => "chunk-system".into(),
             ("result", _) => "assigned".into(),
             ("state", _) => "pending".into(),
+            ("paused", _) => "failing".into(),
             (_, ColumnType::Int) => Value::Int(number),
             (_, ColumnType::Bool) => Value::Bool(false),
             (name, ColumnType::Text) => format!("{name}-{number}-é").into(),
@@ -91,6 +92,9 @@ pub fn sparse_row(table: Table, number: i64) -> Row {
         "activation",
         "last_status",
         "last_error",
+        "old_salt",
+        "old_salt_until",
+        "paused",
     ];
     row_with(table, number, |name| {
         // These are the key of a table, or always there, in others.
@@ -104,6 +108,7 @@ pub fn sparse_row(table: Table, number: i64) -> Row {
                     | (Table::KeyPair, "product")
                     | (Table::ApiKey, "expires_at")
                     | (Table::Delivery, "license")
+                    | (Table::WebhookEndpoint, "license" | "product")
             );
         is_optional.then_some(Value::Null)
     })

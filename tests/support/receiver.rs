@@ -18,8 +18,13 @@ pub struct Received {
     pub body: String,
 }
 
+/// What a request is answered; `None` is nothing, for ever.
+type Rule = Box<dyn Fn(&Received) -> Option<u16> + Send + Sync>;
+
 #[derive(Default)]
 struct State {
+    /// Goes before the statuses.
+    rule: Option<Rule>,
     received: Vec<Received>,
     /// Answers to the next requests; afterwards 200.
     statuses: Vec<u16>,
@@ -59,6 +64,11 @@ impl Receiver {
         self.state.lock().expect("no panic under the lock").statuses = statuses.iter().rev().copied().collect();
     }
 
+    /// What every request is answered from here on.
+    pub fn answer_by(&self, rule: impl Fn(&Received) -> Option<u16> + Send + Sync + 'static) {
+        self.state.lock().expect("no panic under the lock").rule = Some(Box::new(rule));
+    }
+
     pub fn url(&self, path: &str) -> String {
         format!("http://127.0.0.1:{}{path}", self.port)
     }
@@ -87,9 +97,14 @@ async fn answer(mut stream: TcpStream, state: Arc<Mutex<State>>) {
     let Some(received) = read(&mut stream).await else { return };
     let status = {
         let mut state = state.lock().expect("no panic under the lock");
+        let status = match &state.rule {
+            Some(rule) => rule(&received),
+            None => Some(state.statuses.pop().unwrap_or(200)),
+        };
         state.received.push(received);
-        state.statuses.pop().unwrap_or(200)
+        status
     };
+    let Some(status) = status else { return std::future::pending().await };
     // Whoever follows it comes back to the same host under another path.
     let location = if (300..400).contains(&status) { "location: /redirected\r\n" } else { "" };
     let answer = format!("HTTP/1.1 {status} Answer\r\n{location}content-length: 0\r\nconnection: close\r\n\r\n");

@@ -16,6 +16,7 @@ pub mod products;
 pub mod releases;
 pub mod settings;
 pub mod subjects;
+pub mod webhook_endpoints;
 
 use std::sync::Arc;
 

@@ -3,8 +3,8 @@
 pub mod events;
 mod request;
 mod sending;
-pub mod subscriptions;
 pub mod statistics;
+pub mod subscriptions;
 
 use std::sync::Arc;
 

@@ -145,7 +145,8 @@ fn place(table: Table) -> Option<&'static str> {
         | Table::DownloadToken
         | Table::Generator
         | Table::AssignmentJob
-        | Table::Delivery => Some(""),
+        | Table::Delivery
+        | Table::WebhookEndpoint => Some(""),
         Table::Activation => Some("activations"),
         Table::LicenseMeta | Table::ProductMeta => Some("meta"),
         // A release counts what licenses download.

@@ -56,6 +56,7 @@ pub(super) fn is_new(key: RowKey, drawn_from: &Numbers) -> bool {
         Table::Contract | Table::ContractCount => drawn_from.contract,
         Table::AssignmentJob => drawn_from.assignment_job,
         Table::Delivery => drawn_from.delivery,
+        Table::WebhookEndpoint => drawn_from.webhook_endpoint,
     };
     key.1 >= first_new
 }

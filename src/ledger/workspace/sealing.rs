@@ -60,6 +60,7 @@ impl Staged<'_, '_> {
             | Event::Generator(_)
             | Event::Contract(_)
             | Event::Delivery(_)
+            | Event::WebhookEndpoint(_)
             | Event::StreamMap(_)
             | Event::VerificationCount(_) => actor,
             Event::Subject(_) => actor,

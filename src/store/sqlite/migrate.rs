@@ -12,6 +12,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../../migrations/sqlite/0003_replaced_keys.sql"),
     include_str!("../../../migrations/sqlite/0004_consumers.sql"),
     include_str!("../../../migrations/sqlite/0005_statistics.sql"),
+    include_str!("../../../migrations/sqlite/0006_webhooks.sql"),
 ];
 const PROJECTIONS: &str = include_str!("../../../migrations/sqlite/projections.sql");
 /// Divides `projections.sql`.

@@ -64,6 +64,7 @@ fn indexed_columns(table: Table) -> &'static [&'static str] {
         Table::Contract => &["contract_key", "deleted"],
         Table::AssignmentJob => &["result"],
         Table::Delivery => &["state", "due_at"],
+        Table::WebhookEndpoint => &["paused", "deleted"],
         Table::Counters | Table::ApiKey | Table::LicenseCount | Table::ContractCount | Table::Settings => &[],
     }
 }

@@ -1,0 +1,72 @@
+//! The calls that were made, as they are kept: bounded for each endpoint.
+
+use std::sync::{Arc, LazyLock};
+
+use keyledger_projections::Value;
+
+use crate::{
+    ledger::WebhookAttempt,
+    store::{Statement, Store, StoreError},
+};
+
+/// Attempts kept of an endpoint: the newest ones, and as many of the newest that failed.
+pub(super) const KEPT_MAX: i64 = 1_000;
+
+const COLUMNS: [&str; 9] = ["endpoint", "number", "position", "attempt", "at", "took_ms", "status", "error", "failing_since"];
+/// Attempts that one statement inserts: each takes a round trip, on the one connection that all endpoints share.
+const TOGETHER: usize = 16;
+
+static INSERT_ONE: LazyLock<String> = LazyLock::new(|| insert_sql(1));
+static INSERT_TOGETHER: LazyLock<String> = LazyLock::new(|| insert_sql(TOGETHER));
+
+fn insert_sql(rows: usize) -> String {
+    let row = |row: usize| (1..=COLUMNS.len()).map(|at| format!("${}", row * COLUMNS.len() + at)).collect::<Vec<_>>().join(", ");
+    let rows = (0..rows).map(|at| format!("({})", row(at))).collect::<Vec<_>>().join(", ");
+    // After a replay two servers may write for a moment; a line of the log is then left out.
+    format!("INSERT INTO webhook_attempt ({}) VALUES {rows} ON CONFLICT (endpoint, number) DO NOTHING", COLUMNS.join(", "))
+}
+
+const PRUNE_TAKEN: &str = "DELETE FROM webhook_attempt WHERE endpoint = $1 AND number <= $2 AND error IS NULL";
+const PRUNE_FAILED: &str = "DELETE FROM webhook_attempt WHERE endpoint = $1 AND error IS NOT NULL AND number <= \
+                            (SELECT number FROM webhook_attempt WHERE endpoint = $1 AND error IS NOT NULL ORDER BY number DESC LIMIT 1 OFFSET $2)";
+
+const TIDY_ATTEMPTS: &str =
+    "DELETE FROM webhook_attempt WHERE endpoint NOT IN (SELECT number FROM webhook_endpoint WHERE NOT deleted) RETURNING endpoint";
+const TIDY_PLACES: &str = "DELETE FROM consumer WHERE name LIKE 'webhook/%' AND name NOT IN \
+                           (SELECT 'webhook/' || number || '/' || replays FROM webhook_endpoint WHERE NOT deleted) RETURNING name";
+
+/// What keeps these attempts, and no more than are kept.
+pub(super) fn keep(endpoint: i64, attempts: &[WebhookAttempt]) -> Vec<Statement> {
+    let Some(last) = attempts.last() else { return Vec::new() };
+    let values = |attempt: &WebhookAttempt| -> [Value; COLUMNS.len()] {
+        let WebhookAttempt { number, position, attempt, at, took_ms, status, error, failing_since } = attempt;
+        [
+            endpoint.into(),
+            (*number).into(),
+            (*position).into(),
+            (*attempt).into(),
+            (*at).into(),
+            (*took_ms).into(),
+            (*status).into(),
+            error.as_deref().into(),
+            (*failing_since).into(),
+        ]
+    };
+    let (many, rest) = attempts.as_chunks::<TOGETHER>();
+    let mut statements: Vec<Statement> =
+        many.iter().map(|many| Statement::new(INSERT_TOGETHER.as_str(), many.iter().flat_map(values).collect::<Vec<_>>())).collect();
+    statements.extend(rest.iter().map(|attempt| Statement::new(INSERT_ONE.as_str(), values(attempt))));
+    statements.push(Statement::new(PRUNE_TAKEN, vec![endpoint.into(), (last.number - KEPT_MAX).into()]));
+    if attempts.iter().any(|attempt| attempt.error.is_some()) {
+        statements.push(Statement::new(PRUNE_FAILED, vec![endpoint.into(), KEPT_MAX.into()]));
+    }
+    statements
+}
+
+/// Clears away what belonged to deleted endpoints, and places that a replay has left.
+pub(super) async fn tidy(store: &Arc<dyn Store>) -> Result<(), StoreError> {
+    for sql in [TIDY_ATTEMPTS, TIDY_PLACES] {
+        store.change(&[Statement::new(sql, Vec::new())]).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,158 @@
+//! Web hook endpoints are told of events: each by a task of its own, on the one server that holds the endpoint's place in the log. So
+//! an endpoint that is slow or dead holds up nobody else.
+//!
+//! What was delivered is remembered by the place alone, which moves on when all before it are taken: at least once, in order for each license.
+
+mod attempts;
+mod teller;
+mod times;
+mod window;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use keyledger_projections::WebhookEndpointRow;
+use tokio::task::JoinHandle;
+use url::Url;
+
+use self::teller::Teller;
+pub use self::times::Times;
+use crate::{app::App, feed::Claim, ledger::place_name};
+
+/// How often it is looked what endpoints there are, and whether their places are free: what is changed is noticed within this time.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How often what belonged to deleted endpoints is cleared away.
+const TIDY_EVERY: Duration = Duration::from_secs(10 * 60);
+/// Longest URL of an endpoint: no browser or server takes much more.
+const URL_BYTES_MAX: usize = 2_048;
+
+/// Why a text is no URL of an endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum UrlError {
+    #[error("must be a URL of http or https with a host")]
+    NoUrl,
+    #[error("must be at most {URL_BYTES_MAX} bytes")]
+    TooLong,
+    #[error("must not hold a user, password or fragment: it is recorded for ever")]
+    Secret,
+}
+
+/// Checks the URL of an endpoint. Where it leads is decided when it is called.
+///
+/// # Errors
+/// Why it is none.
+pub fn endpoint_url(text: &str) -> Result<String, UrlError> {
+    let text = text.trim();
+    if text.len() > URL_BYTES_MAX {
+        return Err(UrlError::TooLong);
+    }
+    let url = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host()).ok_or(UrlError::NoUrl)?;
+    if !url.username().is_empty() || url.password().is_some() || url.fragment().is_some() {
+        return Err(UrlError::Secret);
+    }
+    Ok(text.to_owned())
+}
+
+/// One endpoint that this server tells, or waits to.
+struct Running {
+    /// The endpoint's last event when the task began.
+    sequence: i64,
+    place: String,
+    claim: Claim,
+    task: JoinHandle<()>,
+}
+
+impl Running {
+    /// Ends the task. What it was about to deliver is delivered by whoever goes on.
+    async fn stop(self) -> (String, Claim) {
+        self.task.abort();
+        let _ = self.task.await;
+        (self.place, self.claim)
+    }
+
+    async fn leave(self) {
+        let (_, claim) = self.stop().await;
+        if let Err(error) = claim.give_back().await {
+            tracing::debug!(%error, "the place of a web hook endpoint is free in a moment only");
+        }
+    }
+}
+
+/// Works until the server stops; then the places are left to other servers.
+pub async fn run(app: Arc<App>, times: Times) {
+    let mut running = HashMap::new();
+    let mut stopping = app.stopping.subscribe();
+    let mut tidied: Option<Instant> = None;
+    loop {
+        match app.ledger.active_webhook_endpoints().await {
+            Ok(rows) => keep_up(&app, times, rows, &mut running).await,
+            Err(error) => tracing::warn!(%error, "the web hook endpoints can't be read"),
+        }
+        if tidied.is_none_or(|at| at.elapsed() >= TIDY_EVERY) {
+            match attempts::tidy(app.feed.store()).await {
+                Ok(()) => tidied = Some(Instant::now()),
+                Err(error) => tracing::warn!(%error, "what belonged to deleted web hook endpoints can't be cleared away"),
+            }
+        }
+        tokio::select! {
+            () = tokio::time::sleep(LOOK_EVERY) => {}
+            _ = stopping.wait_for(|is_stopping| *is_stopping) => break,
+        }
+    }
+    for (_, running) in running {
+        running.leave().await;
+    }
+}
+
+/// Has a task for each endpoint, begun anew where the endpoint has changed or the task has ended.
+async fn keep_up(app: &Arc<App>, times: Times, rows: Vec<WebhookEndpointRow>, running: &mut HashMap<i64, Running>) {
+    let gone: Vec<i64> = running.keys().filter(|number| rows.iter().all(|row| row.number() != **number)).copied().collect();
+    for number in gone {
+        if let Some(running) = running.remove(&number) {
+            running.leave().await;
+        }
+    }
+    for row in rows {
+        let number = row.number();
+        let place = place_name(&row);
+        let known = match running.remove(&number) {
+            Some(known) if known.sequence == row.sequence && !known.task.is_finished() => {
+                running.insert(number, known);
+                continue;
+            }
+            // Held by the same holder, the place need not be waited for.
+            Some(known) if known.place == place => Some(known.stop().await.1),
+            Some(known) => {
+                known.leave().await;
+                None
+            }
+            None => None,
+        };
+        let claim = known.unwrap_or_else(|| Claim::new(Arc::clone(app.feed.store()), app.clock.clone(), place.as_str()));
+        let sequence = row.sequence;
+        let task = tokio::spawn(Teller::tell(Arc::clone(app), times, row, claim.clone()));
+        running.insert(number, Running { sequence, place, claim, task });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_endpoints_url_holds_no_secret() {
+        assert_eq!(endpoint_url(" https://vendor.example/hook?a=1 ").as_deref(), Ok("https://vendor.example/hook?a=1"));
+        for (text, error) in [
+            ("", UrlError::NoUrl),
+            ("vendor.example", UrlError::NoUrl),
+            ("ftp://vendor.example/", UrlError::NoUrl),
+            ("https://user@vendor.example/", UrlError::Secret),
+            ("https://:word@vendor.example/", UrlError::Secret),
+            ("https://vendor.example/#here", UrlError::Secret),
+        ] {
+            assert_eq!(endpoint_url(text), Err(error), "{text}");
+        }
+        assert_eq!(endpoint_url(&format!("https://vendor.example/{}", "x".repeat(2_048))), Err(UrlError::TooLong));
+    }
+}

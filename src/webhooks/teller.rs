@@ -1,0 +1,337 @@
+//! One endpoint told of events: read, called with, tried again, and the place moved on.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use keyledger_events::{
+    Timestamp,
+    webhook_endpoint::{PauseReason, WebhookEndpointCommand},
+};
+use keyledger_projections::WebhookEndpointRow;
+use tokio::task::{JoinError, JoinSet};
+use tokio::time::sleep_until;
+
+use super::{
+    attempts,
+    times::Times,
+    window::{EVENTS_MAX, Failed, Lane, Window},
+};
+use crate::{
+    app::App,
+    feed::{CLAIM_FOR, Claim, Facts, FeedError, Filter, Sight, Unreadable, Upcast},
+    ledger::{Command, Origin, Request, WebhookAttempt},
+    outgoing::webhook,
+    store::{StoreError, StoredEvent},
+    vault::VaultError,
+};
+
+/// Calls of one endpoint at the same time: a receiver that takes a tenth of a second is told 160 times a second.
+const CALLS_MAX: usize = 16;
+/// Events read at a time: a few hundred kilobytes.
+const CHUNK: i64 = 250;
+/// How often the place is stored while something is delivered, and while nothing is: that also keeps other servers from taking it.
+const STORE_EVERY: Duration = Duration::from_secs(1);
+const RENEW_EVERY: Duration = Duration::from_secs(5);
+/// Attempts after which the place is stored in any case.
+const UNSTORED_MAX: usize = EVENTS_MAX / 2;
+/// How long it is gone on without a renewal: others may take the place a little later.
+const HELD_FOR: Duration = Duration::from_secs(CLAIM_FOR.as_secs() - 3);
+/// How long to wait where the log or the database can't be read.
+const TROUBLE_PAUSE: Duration = Duration::from_secs(10);
+/// The status by which a receiver says that it is gone for good.
+const GONE: u16 = 410;
+
+#[derive(Debug, thiserror::Error)]
+enum TellError {
+    #[error(transparent)]
+    Feed(#[from] FeedError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("a call was broken off: {0}")]
+    Call(#[from] JoinError),
+}
+
+impl From<Unreadable> for TellError {
+    fn from(error: Unreadable) -> Self {
+        Self::Feed(error.into())
+    }
+}
+
+/// Why a message was not taken: a class of errors, and the status where there was an answer.
+struct NotTaken {
+    error: &'static str,
+    status: Option<u16>,
+}
+
+impl NotTaken {
+    fn not_ready(error: impl std::fmt::Display, position: i64) -> Self {
+        tracing::warn!(%error, position, "a message to a web hook endpoint could not be made ready");
+        Self { error: "not_ready", status: None }
+    }
+}
+
+/// What came of one call.
+struct Ended {
+    position: i64,
+    at: Timestamp,
+    took: Duration,
+    result: Result<u16, NotTaken>,
+}
+
+pub(super) struct Teller {
+    app: Arc<App>,
+    times: Times,
+    row: Arc<WebhookEndpointRow>,
+    claim: Claim,
+    filter: Filter,
+    window: Window,
+    /// Events read that the window had no room for yet.
+    ahead: VecDeque<Arc<StoredEvent>>,
+    calls: JoinSet<Ended>,
+    /// Attempts not stored yet, and the last one's number.
+    unstored: Vec<WebhookAttempt>,
+    last_number: i64,
+    /// When it was last tried to store the place, and when that was done.
+    tried_at: Instant,
+    held_at: Instant,
+}
+
+impl Teller {
+    /// Tells an endpoint of events, for as long as this server holds its place.
+    pub(super) async fn tell(app: Arc<App>, times: Times, row: WebhookEndpointRow, claim: Claim) {
+        let endpoint = row.number();
+        let told = match Self::begin(app, times, row, claim).await {
+            Ok(Some(mut teller)) => teller.go_on().await,
+            Ok(None) => return,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = told {
+            tracing::error!(%error, endpoint, "a web hook endpoint can't be told of events; it is tried again");
+            tokio::time::sleep(TROUBLE_PAUSE).await;
+        }
+    }
+
+    /// `None` where another server holds the place.
+    async fn begin(app: Arc<App>, times: Times, row: WebhookEndpointRow, claim: Claim) -> Result<Option<Self>, TellError> {
+        let Some(place) = claim.take(row.endpoint.after).await? else { return Ok(None) };
+        let newest = app.ledger.webhook_attempts(row.number(), false, i64::MAX, 1).await?;
+        let failures = app.ledger.webhook_attempts(row.number(), true, i64::MAX, attempts::KEPT_MAX).await?;
+        let (now, now_instant) = (app.clock.now(), Instant::now());
+        let mut remembered = HashMap::new();
+        // Since somebody changed the endpoint, it is another one.
+        for attempt in failures.into_iter().filter(|attempt| attempt.position > place && attempt.at >= row.updated_at) {
+            let passed = Duration::from_micros(u64::try_from(now.0.saturating_sub(attempt.at.0)).unwrap_or(0));
+            let due = now_instant + times.wait(attempt.attempt).saturating_sub(passed);
+            let since = attempt.failing_since.unwrap_or(attempt.at);
+            remembered.entry(attempt.position).or_insert(Failed { attempts: attempt.attempt, since, due });
+        }
+        Ok(Some(Self {
+            app,
+            times,
+            filter: Filter::from(&row.endpoint.fields.filter),
+            row: Arc::new(row),
+            claim,
+            window: Window::new(place, remembered),
+            ahead: VecDeque::new(),
+            calls: JoinSet::new(),
+            unstored: Vec::new(),
+            last_number: newest.first().map_or(0, |attempt| attempt.number),
+            tried_at: now_instant,
+            held_at: now_instant,
+        }))
+    }
+
+    /// Until another server holds the place.
+    async fn go_on(&mut self) -> Result<(), TellError> {
+        let mut moved = self.app.feed.moved();
+        loop {
+            moved.mark_unchanged();
+            let has_more = self.read_on().await?;
+            let next_due = self.call();
+            if self.store_by() <= Instant::now() && !self.store().await {
+                return Ok(());
+            }
+            if has_more {
+                tokio::task::yield_now().await;
+            } else {
+                let store_by = self.store_by();
+                let wake_at = next_due.map_or(store_by, |due| due.min(store_by));
+                tokio::select! {
+                    Some(ended) = self.calls.join_next() => self.take_in(ended?).await,
+                    changed = moved.changed(), if !self.window.is_full() => if changed.is_err() {
+                        return Ok(());
+                    },
+                    () = sleep_until(wake_at.into()) => {}
+                }
+            }
+            while let Some(ended) = self.calls.try_join_next() {
+                self.take_in(ended?).await;
+            }
+        }
+    }
+
+    /// Looks at the next events. `false` where there are none, or there is no room.
+    async fn read_on(&mut self) -> Result<bool, TellError> {
+        if self.window.is_full() {
+            return Ok(false);
+        }
+        if self.ahead.is_empty() {
+            let (read, known) = (self.window.read(), self.app.ledger.head_position());
+            if read + 1 >= known {
+                return Ok(false);
+            }
+            self.ahead = self.app.feed.after(read, CHUNK).await?.into();
+        }
+        let has_some = !self.ahead.is_empty();
+        while !self.window.is_full()
+            && let Some(event) = self.ahead.pop_front()
+        {
+            let lane = self.lane(&event)?;
+            self.window.look_at(&event, lane);
+        }
+        Ok(has_some)
+    }
+
+    /// In which order an event stands; `None` for one that is not wanted.
+    fn lane(&self, event: &StoredEvent) -> Result<Option<Lane>, TellError> {
+        if !self.filter.may_take(event) {
+            return Ok(None);
+        }
+        let upcast = Upcast::of(event)?;
+        let facts = Facts::read(event, &upcast)?;
+        Ok(self.filter.takes(&facts).then(|| facts.license().map_or(Lane::Stream(event.aggregate_id), Lane::License)))
+    }
+
+    /// Makes the calls that are due; when the next one is.
+    fn call(&mut self) -> Option<Instant> {
+        let (events, next_due) = self.window.due(CALLS_MAX.saturating_sub(self.calls.len()), Instant::now());
+        for event in events {
+            let (app, row) = (Arc::clone(&self.app), Arc::clone(&self.row));
+            self.calls.spawn(async move {
+                let (at, begun) = (app.clock.now(), Instant::now());
+                let result = deliver(&app, &row, &event).await;
+                Ended { position: event.position, at, took: begun.elapsed(), result }
+            });
+        }
+        next_due
+    }
+
+    /// Notes what came of a call.
+    async fn take_in(&mut self, ended: Ended) {
+        let Ended { position, at, took, result } = ended;
+        let endpoint = self.row.number();
+        let attempt = self.window.attempts(position) + 1;
+        let (status, error) = match result {
+            Ok(status) => {
+                self.window.taken(position);
+                (Some(status), None)
+            }
+            Err(not_taken) => {
+                self.window.not_taken(position, at, self.times.wait(attempt));
+                tracing::info!(
+                    endpoint,
+                    position,
+                    attempt,
+                    error = not_taken.error,
+                    status = not_taken.status,
+                    "a web hook endpoint took no message"
+                );
+                (not_taken.status, Some(not_taken.error))
+            }
+        };
+        metrics::counter!("keyledger_webhook_attempts_total", "outcome" => if error.is_none() { "delivered" } else { "failed" }).increment(1);
+        self.last_number += 1;
+        // While the database is away, the oldest ones are forgotten.
+        if self.unstored.len() >= EVENTS_MAX {
+            self.unstored.remove(0);
+        }
+        self.unstored.push(WebhookAttempt {
+            number: self.last_number,
+            position,
+            attempt,
+            at,
+            took_ms: i64::try_from(took.as_millis()).unwrap_or(i64::MAX),
+            status: status.map(i64::from),
+            error: error.map(str::to_owned),
+            failing_since: error.and_then(|_| self.window.failing_since(position)),
+        });
+        if error.is_none() {
+            return;
+        }
+        let first = self.window.first().filter(|(first, _)| *first == position);
+        if status == Some(GONE) {
+            self.pause(PauseReason::Gone, position).await;
+        } else if first.and_then(|(_, since)| since).is_some_and(|since| self.times.is_too_long(since, self.app.clock.now())) {
+            self.pause(PauseReason::Failing, position).await;
+        }
+    }
+
+    /// When the place is stored next.
+    fn store_by(&self) -> Instant {
+        let is_held = self.held_at >= self.tried_at;
+        if is_held && self.unstored.len() >= UNSTORED_MAX {
+            return self.tried_at;
+        }
+        self.tried_at + if is_held && self.unstored.is_empty() { RENEW_EVERY } else { STORE_EVERY }
+    }
+
+    /// Stores the place and the attempts. `false` where the place is another server's, or may be soon.
+    async fn store(&mut self) -> bool {
+        let place = self.window.place();
+        let statements = attempts::keep(self.row.number(), &self.unstored);
+        self.tried_at = Instant::now();
+        match self.claim.move_to(place, statements).await {
+            Ok(true) => {
+                // Counted from before it was written.
+                self.held_at = self.tried_at;
+                self.unstored.clear();
+                self.window.stored(place);
+                true
+            }
+            Ok(false) => false,
+            Err(error) => {
+                tracing::warn!(%error, endpoint = self.row.number(), "how far a web hook endpoint was told can't be stored yet");
+                self.held_at.elapsed() < HELD_FOR
+            }
+        }
+    }
+
+    /// Has the endpoint paused, and waits until the pause is noticed by whoever began this task. Goes on where it can't be recorded.
+    async fn pause(&mut self, reason: PauseReason, position: i64) {
+        let endpoint = self.row.number();
+        self.store().await;
+        let command = WebhookEndpointCommand::Pause { reason, position: Some(position) };
+        let command = Command::ChangeWebhookEndpoint { endpoint, sequence: Some(self.row.sequence), command };
+        let origin = Origin { operation: Some("tell-webhook-endpoint"), ..Origin::system() };
+        match self.app.ledger.execute(Request { command, origin, idempotency: None }).await {
+            Ok(_) => {
+                tracing::warn!(endpoint, position, reason = reason.as_str(), "a web hook endpoint is paused");
+                self.calls.abort_all();
+                std::future::pending::<()>().await;
+            }
+            Err(error) => tracing::warn!(%error, endpoint, "a web hook endpoint can't be paused yet"),
+        }
+    }
+}
+
+/// Sends one event.
+async fn deliver(app: &App, row: &WebhookEndpointRow, event: &Arc<StoredEvent>) -> Result<u16, NotTaken> {
+    let (endpoint, position) = (&row.endpoint, event.position);
+    let sight = Sight { keys: endpoint.fields.license_keys, personal: endpoint.fields.personal_data };
+    let body = app.feed.message(event, sight).await.map_err(|error| NotTaken::not_ready(error, position))?;
+    let now = app.clock.now();
+    let old = endpoint.old_salt.iter().filter(|(_, until)| now < *until).map(|(salt, _)| salt);
+    let secrets: Result<Vec<_>, VaultError> =
+        std::iter::once(&endpoint.salt).chain(old).map(|salt| app.ledger.vault().endpoint_secret(salt)).collect();
+    let secrets = secrets.map_err(|error| NotTaken::not_ready(error, position))?;
+    let id = format!("{}-{position}", app.feed.ledger_id());
+    let [id, timestamp, signature] = webhook::headers(&secrets, &id, now, &body);
+    let headers = [id, timestamp, signature, ("content-type", "application/cloudevents+json".to_owned())];
+    match app.outgoing.post(&endpoint.fields.url, &headers, body).await {
+        Ok(status @ 200..=299) => Ok(status),
+        Ok(status @ 300..=399) => Err(NotTaken { error: "redirected", status: Some(status) }),
+        Ok(status) => Err(NotTaken { error: "status", status: Some(status) }),
+        Err(error) => Err(NotTaken { error: error.class(), status: None }),
+    }
+}
