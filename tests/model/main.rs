@@ -150,7 +150,7 @@ async fn compare_streams(ledger: &Ledger) {
             | Event::Telemetry(_)
             | Event::Release(_)
             | Event::DownloadToken(_) => {}
-            Event::Generator(_) | Event::Contract(_) | Event::AssignmentJob(_) | Event::Delivery(_) => {}
+            Event::Generator(_) | Event::Contract(_) | Event::AssignmentJob(_) | Event::Delivery(_) | Event::WebhookEndpoint(_) => {}
             Event::StreamMap(_) | Event::Subject(_) | Event::VerificationCount(_) => {}
         }
     }
