@@ -110,7 +110,7 @@ impl Recording {
     }
 }
 
-/// Counts from here on, and records each time that a clock which began in 1970 has gone on by `every`.
+/// Counts from here on, and records at each full `every` of the clock: where that is a minute, when a minute ends.
 #[must_use]
 pub fn start(app: Arc<App>, every: Duration) -> Recording {
     let _ = app.verifications.0.set(Mutex::default());

@@ -21,7 +21,6 @@ const TAKE: &str = "INSERT INTO consumer (name, position, holder, held_until) VA
                     WHERE consumer.holder = excluded.holder OR consumer.held_until < $5 RETURNING position";
 const MOVE_ON: &str = "UPDATE consumer SET position = $1, held_until = $2 WHERE name = $3 AND holder = $4 AND position <= $1 RETURNING position";
 const GIVE_BACK: &str = "UPDATE consumer SET held_until = $1 WHERE name = $2 AND holder = $3 RETURNING name";
-
 const BEGIN_ANEW: &str = "INSERT INTO consumer (name, position, holder, held_until) VALUES ($1, -1, $2, $3) ON CONFLICT (name) DO UPDATE \
                           SET position = excluded.position, holder = excluded.holder, held_until = excluded.held_until RETURNING name";
 

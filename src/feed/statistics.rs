@@ -263,8 +263,9 @@ impl Folding {
             let Some(through) = events.last().map(|event| event.position) else { break };
             let (claim, additions) = (self.claim.clone(), additions(fold(&events)?));
             self.is_held = aside(async move { claim.move_to(through, additions).await }).await?;
+            // Else it was taken away: by another server, or to begin anew.
             if !self.is_held {
-                return Ok(false);
+                continue;
             }
             position = through;
             note_lag(last - position);

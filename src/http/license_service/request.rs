@@ -128,9 +128,10 @@ async fn valid(
     let found = found.ok_or(Refusal::InvalidLicense)?;
     let (number, product) = (found.license.license.number, found.license.license.product);
     let checked = checked(app, found, domain.as_deref(), product_id.as_deref());
-    if purpose == Purpose::Verify {
-        let code = checked.as_ref().err().map_or(Some(VALID), |refusal| refusal.error_code());
-        code.into_iter().for_each(|code| app.verifications.count(product, code, app.clock.now()));
+    if purpose == Purpose::Verify
+        && let Some(code) = checked.as_ref().err().map_or(Some(VALID), |refusal| refusal.error_code())
+    {
+        app.verifications.count(product, code, app.clock.now());
     }
     let (license, product, activation) = checked?;
     let origin = Origin {
