@@ -109,14 +109,14 @@ async fn filters_leave_out_what_is_not_wanted_and_say_how_far_they_came(backend:
     };
     let of_product = of(&format!("product={product}")).await;
     let license = ["license.created", "license.activated", "activation.failed", "license.deactivated"];
-    assert_eq!(types(&of_product), [&["key_pair.created", "product.created"][..], &license].concat());
+    assert_eq!(types(&of_product), [&["key_pair.created", "product.created", "product.slug_set"][..], &license].concat());
     assert_eq!(types(&of(&format!("product={other}&type=activation.failed")).await), ["activation.failed"]);
     let second = of("license=2").await;
     assert!(second.iter().all(|event| event["data"]["license"] == 2) && second.len() == 4, "{second:?}");
     assert_eq!(of("license=77").await, [Value::Null; 0]);
     assert_eq!(
         types(&of("type=license.activated&type=product.*").await),
-        ["product.created", "license.activated", "product.created", "license.activated"]
+        ["product.created", "product.slug_set", "license.activated", "product.created", "product.slug_set", "license.activated"]
     );
     // From and to a time.
     let time = |at: usize| second[at]["time"].as_str().expect("a time").to_string();
