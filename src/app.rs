@@ -90,6 +90,17 @@ pub struct App {
 }
 
 impl App {
+    /// Until the server stops.
+    pub async fn stopped(&self) {
+        // The sender is here, so it can't be given up before.
+        let _ = self.stopping.subscribe().wait_for(|is_stopping| *is_stopping).await;
+    }
+
+    #[must_use]
+    pub fn is_stopping(&self) -> bool {
+        *self.stopping.borrow()
+    }
+
     /// Puts a server together around an open ledger.
     ///
     /// # Errors

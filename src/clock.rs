@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use keyledger_events::Timestamp;
 use uuid::Uuid;
@@ -29,6 +29,18 @@ impl Clock {
             Self::Manual(micros) => Timestamp(micros.load(Ordering::Relaxed)),
         }
     }
+}
+
+/// So much later.
+#[must_use]
+pub fn later(time: Timestamp, by: Duration) -> Timestamp {
+    Timestamp(time.0.saturating_add(i64::try_from(by.as_micros()).unwrap_or(i64::MAX)))
+}
+
+/// What passed from one time to another; nothing where the other is before.
+#[must_use]
+pub fn passed(from: Timestamp, to: Timestamp) -> Duration {
+    Duration::from_micros(u64::try_from(to.0.saturating_sub(from.0)).unwrap_or(0))
 }
 
 /// A UUID version 7: ids made one after another sort in that order.

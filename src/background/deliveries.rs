@@ -12,6 +12,7 @@ use crate::{
     app::App,
     http::webhook::{BodyError, assignment_body, deactivation_body},
     ledger::{Command, CommandResult, ExecuteError, Origin, Request},
+    outgoing::webhook::{self, NotTaken},
     store::StoreError,
     vault,
 };
@@ -111,11 +112,9 @@ async fn send(app: &App, row: &DeliveryRow) -> Result<Ended, NotReady> {
     let id = row.id.to_string();
     let [id, timestamp, signature] = app.ledger.vault().webhook_secret().headers(&id, app.clock.now(), &body);
     let headers = [id, timestamp, signature, ("content-type", "application/json".to_owned())];
-    Ok(match app.outgoing.post(&url, &headers, body).await {
-        Ok(status @ 200..=299) => Ended::Taken { status },
-        Ok(status @ 300..=399) => Ended::Failed { error: "redirected", status: Some(status), is_final: false },
-        Ok(status) => Ended::Failed { error: "status", status: Some(status), is_final: false },
-        Err(error) => Ended::failed(error.class()),
+    Ok(match webhook::post(&app.outgoing, &url, &headers, body).await {
+        Ok(status) => Ended::Taken { status },
+        Err(NotTaken { error, status }) => Ended::Failed { error, status, is_final: false },
     })
 }
 

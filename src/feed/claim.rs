@@ -40,7 +40,7 @@ impl Claim {
     }
 
     fn until(&self) -> Timestamp {
-        Timestamp(self.clock.now().0.saturating_add_unsigned(u64::try_from(CLAIM_FOR.as_micros()).unwrap_or(u64::MAX)))
+        clock::later(self.clock.now(), CLAIM_FOR)
     }
 
     /// Takes it, or holds it longer: the last event that is done with. `None` where another server holds it. What was never begun is

@@ -87,6 +87,16 @@ impl Feed {
         self.ledger.moved()
     }
 
+    /// How many events there are, asked of the store: what another server appended counts too.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn next_position(&self) -> Result<i64, StoreError> {
+        let next_position = self.store().head().await?.next_position;
+        self.ledger.note_moved(next_position);
+        Ok(next_position)
+    }
+
     /// Looks for what others append, for as long as somebody waits for it. Ends when it is dropped.
     pub async fn watch_others(&self) {
         loop {
@@ -94,12 +104,9 @@ impl Feed {
             if !self.ledger.is_followed() {
                 continue;
             }
-            match self.store().head().await {
-                Ok(head) => self.ledger.note_moved(head.next_position),
-                Err(error) => {
-                    tracing::debug!(%error, "the head can't be read");
-                    tokio::time::sleep(LOOK_EVERY * 20).await;
-                }
+            if let Err(error) = self.next_position().await {
+                tracing::debug!(%error, "the head can't be read");
+                tokio::time::sleep(LOOK_EVERY * 20).await;
             }
         }
     }
@@ -118,22 +125,13 @@ impl Feed {
         Ok(events.into_iter().map(Arc::new).collect())
     }
 
-    /// The last event that was recorded before a time; -1 where there is none. Times never run backwards along the log.
+    /// The last event that was recorded before a time; -1 where there is none.
     ///
     /// # Errors
-    /// When the store fails.
-    pub async fn last_before(&self, time: Timestamp) -> Result<i64, StoreError> {
-        let (mut low, mut high) = (0, self.store().head().await?.next_position);
-        while low < high {
-            let middle = low + (high - low) / 2;
-            let is_before = self.store().events(middle, 1).await?.first().is_some_and(|event| event.recorded_at < time);
-            if is_before {
-                low = middle + 1;
-            } else {
-                high = middle;
-            }
-        }
-        Ok(low - 1)
+    /// When the log is damaged, or the store fails.
+    pub async fn last_before(&self, time: Timestamp) -> Result<i64, FeedError> {
+        // Times are whole microseconds.
+        Ok(self.ledger.last_recorded_by(Timestamp(time.0 - 1), self.next_position().await?).await?)
     }
 
     /// One event, as the body of a message.

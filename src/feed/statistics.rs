@@ -13,7 +13,7 @@ use keyledger_events::{
     verification_count::VerificationCountEvent,
 };
 use keyledger_projections::{Value, Values};
-use tokio::{sync::watch, time::Instant};
+use tokio::time::Instant;
 
 use super::{Claim, FeedError, Unreadable};
 use crate::{
@@ -214,7 +214,6 @@ struct Folding {
 
 /// Adds up what is new, until the server stops.
 pub async fn run(app: Arc<App>) {
-    let mut stopping = app.stopping.subscribe();
     let claim = Claim::new(Arc::clone(app.feed.store()), app.clock.clone(), CONSUMER);
     let mut folding = Folding { app, claim, is_held: false };
     let (mut seen, mut looked): (i64, Option<Instant>) = (-1, None);
@@ -223,7 +222,7 @@ pub async fn run(app: Arc<App>) {
         let mut pause = FOLD_EVERY;
         if head != seen || looked.is_none_or(|at| at.elapsed() >= LOOK_EVERY) {
             (seen, looked) = (head, Some(Instant::now()));
-            match folding.catch_up(&stopping).await {
+            match folding.catch_up().await {
                 Ok(true) => {}
                 // Another server does it.
                 Ok(false) => pause = LOOK_EVERY,
@@ -240,8 +239,7 @@ pub async fn run(app: Arc<App>) {
         }
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
-            // It can't be given up before: the server holds it.
-            _ = stopping.wait_for(|is_stopping| *is_stopping) => break,
+            () = folding.app.stopped() => break,
         }
     }
     folding.give_back().await;
@@ -249,20 +247,19 @@ pub async fn run(app: Arc<App>) {
 
 impl Folding {
     /// Adds up what there is. `false` where that is another server's work.
-    async fn catch_up(&mut self, stopping: &watch::Receiver<bool>) -> Result<bool, FeedError> {
+    async fn catch_up(&mut self) -> Result<bool, FeedError> {
         let store = Arc::clone(self.app.feed.store());
         let last = store.head().await?.next_position - 1;
         let mut position = position(store.as_ref()).await?;
         note_lag(last - position);
-        while position < last && !*stopping.borrow() {
+        while position < last && !self.app.is_stopping() {
             if !self.is_held {
                 let Some(held) = self.claim.take(-1).await? else { return Ok(false) };
                 (position, self.is_held) = (held, true);
             }
             let events = self.app.feed.after(position, CHUNK).await?;
             let Some(through) = events.last().map(|event| event.position) else { break };
-            let (claim, additions) = (self.claim.clone(), additions(fold(&events)?));
-            self.is_held = aside(async move { claim.move_to(through, additions).await }).await?;
+            self.is_held = self.claim.move_to(through, additions(fold(&events)?)).await?;
             // Else it was taken away: by another server, or to begin anew.
             if !self.is_held {
                 continue;

@@ -236,7 +236,7 @@ impl<'a> Subscriptions<'a> {
             // Without the last comma.
             events.pop();
             let lease = clock::new_id();
-            let until = later(now, lease_for);
+            let until = clock::later(now, lease_for);
             let values = vec![
                 Value::Uuid(lease),
                 Value::Time(until),
@@ -258,7 +258,7 @@ impl<'a> Subscriptions<'a> {
     /// long as its events were not handed out again.
     ///
     /// # Errors
-    /// When they were, or the lease is not of that event, or the store fails.
+    /// When they were, or the lease is not of that event, there is no such subscription, or the store fails.
     pub async fn acknowledge(&self, name: &str, lease: Uuid, through: Option<i64>) -> Result<(), SubscribeError> {
         let statement = match through {
             None => Statement::new(ACKNOWLEDGE, vec![Value::Uuid(lease), name.into()]),
@@ -267,6 +267,7 @@ impl<'a> Subscriptions<'a> {
         if self.done(&[statement]).await?.is_some() {
             return Ok(());
         }
+        self.one(name).await?;
         let is_held = !self.feed.store().query(HELD, &[Value::Uuid(lease), name.into()]).await?.is_empty();
         Err(through.filter(|_| is_held).map_or(SubscribeError::LeaseLost, SubscribeError::NotLeased))
     }
@@ -274,14 +275,14 @@ impl<'a> Subscriptions<'a> {
     /// Holds a lease for longer.
     ///
     /// # Errors
-    /// When it was lost, or the store fails.
+    /// When it was lost, there is no such subscription, or the store fails.
     pub async fn extend(&self, name: &str, lease: Uuid, lease_for: Duration) -> Result<Timestamp, SubscribeError> {
-        let until = later(self.clock.now(), lease_for);
+        let until = clock::later(self.clock.now(), lease_for);
         let extended = self.done(&[Statement::new(EXTEND, vec![Value::Time(until), Value::Uuid(lease), name.into()])]).await?;
-        extended.map(|_| until).ok_or(SubscribeError::LeaseLost)
+        if extended.is_none() {
+            self.one(name).await?;
+            return Err(SubscribeError::LeaseLost);
+        }
+        Ok(until)
     }
-}
-
-fn later(now: Timestamp, by: Duration) -> Timestamp {
-    Timestamp(now.0.saturating_add(i64::try_from(by.as_micros()).unwrap_or(i64::MAX)))
 }

@@ -8,7 +8,8 @@ use tokio::time::timeout;
 
 use super::admin::{Problem, Replied};
 
-/// Requests that fold streams from their beginning, of which a long one takes a core for seconds. As many as there are cores: more would only make each other slower, and all other requests with them.
+/// Requests that fold streams from their beginning, of which a long one takes a core for seconds. As many as there are cores: more would
+/// only make each other slower, and all other requests with them.
 static FOLDS: LazyLock<Semaphore> = LazyLock::new(|| Semaphore::new(std::thread::available_parallelism().map_or(1, usize::from)));
 /// How long such a request waits for its turn: less than clients wait for an answer.
 const WAIT_MAX: Duration = Duration::from_secs(10);

@@ -4,6 +4,8 @@ use aws_lc_rs::hmac;
 use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
 use keyledger_events::Timestamp;
 
+use super::Outgoing;
+
 /// What the secret's text starts with.
 const PREFIX: &str = "whsec_";
 
@@ -33,6 +35,26 @@ impl WebhookSecret {
         let mut signed = hmac::Context::with_key(&key);
         parts.iter().for_each(|part| signed.update(part));
         format!("v1,{}", BASE64.encode(signed.sign()))
+    }
+}
+
+/// Why a receiver did not take a message: a class of errors, and the status where there was an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NotTaken {
+    pub error: &'static str,
+    pub status: Option<u16>,
+}
+
+/// Posts a message; the status with which it was taken.
+///
+/// # Errors
+/// When it was not.
+pub async fn post(outgoing: &Outgoing, url: &str, headers: &[(&'static str, String)], body: Vec<u8>) -> Result<u16, NotTaken> {
+    match outgoing.post(url, headers, body).await {
+        Ok(status @ 200..=299) => Ok(status),
+        Ok(status @ 300..=399) => Err(NotTaken { error: "redirected", status: Some(status) }),
+        Ok(status) => Err(NotTaken { error: "status", status: Some(status) }),
+        Err(error) => Err(NotTaken { error: error.class(), status: None }),
     }
 }
 

@@ -18,7 +18,7 @@ use url::Url;
 
 use self::teller::Teller;
 pub use self::times::Times;
-use crate::{app::App, feed::Claim, ledger::place_name};
+use crate::{app::App, feed::Claim, ledger::place_name, outgoing::is_http_url};
 
 /// How often it is looked what endpoints there are, and whether their places are free: what is changed is noticed within this time.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -47,7 +47,7 @@ pub fn endpoint_url(text: &str) -> Result<String, UrlError> {
     if text.len() > URL_BYTES_MAX {
         return Err(UrlError::TooLong);
     }
-    let url = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host()).ok_or(UrlError::NoUrl)?;
+    let url = Url::parse(text).ok().filter(|_| is_http_url(text)).ok_or(UrlError::NoUrl)?;
     if !url.username().is_empty() || url.password().is_some() || url.fragment().is_some() {
         return Err(UrlError::Secret);
     }
@@ -82,7 +82,6 @@ impl Running {
 /// Works until the server stops; then the places are left to other servers.
 pub async fn run(app: Arc<App>, times: Times) {
     let mut running = HashMap::new();
-    let mut stopping = app.stopping.subscribe();
     let mut tidied: Option<Instant> = None;
     loop {
         match app.ledger.active_webhook_endpoints().await {
@@ -97,7 +96,7 @@ pub async fn run(app: Arc<App>, times: Times) {
         }
         tokio::select! {
             () = tokio::time::sleep(LOOK_EVERY) => {}
-            _ = stopping.wait_for(|is_stopping| *is_stopping) => break,
+            () = app.stopped() => break,
         }
     }
     for (_, running) in running {

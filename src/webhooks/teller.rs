@@ -19,9 +19,10 @@ use super::{
 };
 use crate::{
     app::App,
+    clock::passed,
     feed::{CLAIM_FOR, Claim, Facts, FeedError, Filter, Sight, Unreadable, Upcast},
     ledger::{Command, Origin, Request, WebhookAttempt},
-    outgoing::webhook,
+    outgoing::webhook::{self, NotTaken},
     store::{StoreError, StoredEvent},
     vault::VaultError,
 };
@@ -58,17 +59,9 @@ impl From<Unreadable> for TellError {
     }
 }
 
-/// Why a message was not taken: a class of errors, and the status where there was an answer.
-struct NotTaken {
-    error: &'static str,
-    status: Option<u16>,
-}
-
-impl NotTaken {
-    fn not_ready(error: impl std::fmt::Display, position: i64) -> Self {
-        tracing::warn!(%error, position, "a message to a web hook endpoint could not be made ready");
-        Self { error: "not_ready", status: None }
-    }
+fn not_ready(error: impl std::fmt::Display, position: i64) -> NotTaken {
+    tracing::warn!(%error, position, "a message to a web hook endpoint could not be made ready");
+    NotTaken { error: "not_ready", status: None }
 }
 
 /// What came of one call.
@@ -121,8 +114,7 @@ impl Teller {
         let mut remembered = HashMap::new();
         // Since somebody changed the endpoint, it is another one.
         for attempt in failures.into_iter().filter(|attempt| attempt.position > place && attempt.at >= row.updated_at) {
-            let passed = Duration::from_micros(u64::try_from(now.0.saturating_sub(attempt.at.0)).unwrap_or(0));
-            let due = now_instant + times.wait(attempt.attempt).saturating_sub(passed);
+            let due = now_instant + times.wait(attempt.attempt).saturating_sub(passed(attempt.at, now));
             let since = attempt.failing_since.unwrap_or(attempt.at);
             remembered.entry(attempt.position).or_insert(Failed { attempts: attempt.attempt, since, due });
         }
@@ -319,19 +311,14 @@ impl Teller {
 async fn deliver(app: &App, row: &WebhookEndpointRow, event: &Arc<StoredEvent>) -> Result<u16, NotTaken> {
     let (endpoint, position) = (&row.endpoint, event.position);
     let sight = Sight { keys: endpoint.fields.license_keys, personal: endpoint.fields.personal_data };
-    let body = app.feed.message(event, sight).await.map_err(|error| NotTaken::not_ready(error, position))?;
+    let body = app.feed.message(event, sight).await.map_err(|error| not_ready(error, position))?;
     let now = app.clock.now();
     let old = endpoint.old_salt.iter().filter(|(_, until)| now < *until).map(|(salt, _)| salt);
     let secrets: Result<Vec<_>, VaultError> =
         std::iter::once(&endpoint.salt).chain(old).map(|salt| app.ledger.vault().endpoint_secret(salt)).collect();
-    let secrets = secrets.map_err(|error| NotTaken::not_ready(error, position))?;
+    let secrets = secrets.map_err(|error| not_ready(error, position))?;
     let id = format!("{}-{position}", app.feed.ledger_id());
     let [id, timestamp, signature] = webhook::headers(&secrets, &id, now, &body);
     let headers = [id, timestamp, signature, ("content-type", "application/cloudevents+json".to_owned())];
-    match app.outgoing.post(&endpoint.fields.url, &headers, body).await {
-        Ok(status @ 200..=299) => Ok(status),
-        Ok(status @ 300..=399) => Err(NotTaken { error: "redirected", status: Some(status) }),
-        Ok(status) => Err(NotTaken { error: "status", status: Some(status) }),
-        Err(error) => Err(NotTaken { error: error.class(), status: None }),
-    }
+    webhook::post(&app.outgoing, &endpoint.fields.url, &headers, body).await
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use keyledger_events::Timestamp;
 
-use crate::vault;
+use crate::{clock::passed, vault};
 
 /// How long to wait after each attempt that failed; after the last of them again and again. A receiver that was down for a moment is told
 /// in a moment, one that is down for days is hardly troubled.
@@ -45,8 +45,7 @@ impl Times {
     /// Whether what fails since then has failed for so long that the endpoint is paused.
     #[must_use]
     pub(super) fn is_too_long(self, since: Timestamp, now: Timestamp) -> bool {
-        let failed = Duration::from_micros(u64::try_from(now.0.saturating_sub(since.0)).unwrap_or(0));
-        failed >= PAUSE_AFTER / self.hurry.get()
+        passed(since, now) >= PAUSE_AFTER / self.hurry.get()
     }
 }
 

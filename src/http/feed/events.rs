@@ -6,7 +6,7 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::Response;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 use utoipa::openapi::{RefOr, Schema};
 use uuid::Uuid;
@@ -110,9 +110,7 @@ impl Range {
     async fn new(call: &AdminCall, request: &FeedRequest) -> Replied<Self> {
         let feed = &call.app.feed;
         let mut position = request.after.unwrap_or(-1);
-        let next = feed.store().head().await?.next_position;
-        call.app.ledger.note_moved(next);
-        let last = next - 1;
+        let last = feed.next_position().await? - 1;
         if position > last {
             return Err(Problem::conflict(format!(
                 "There is no event {position}: the last one is {last}. Who was told of it follows another ledger, or an old copy of this one was put back."
@@ -163,16 +161,16 @@ impl Range {
 pub async fn events(call: AdminCall, request: FeedRequest) -> Replied<Events> {
     let range = Range::new(&call, &request).await?;
     match request.format {
-        Format::Batch => page(&call.app, range, request.timeout_ms).await,
+        Format::Batch => page(&call.app, range, request.timeout).await,
         Format::EventStream => stream(call, range, request),
         Format::Lines => lines(&call.app, range, request),
     }
 }
 
-async fn page(app: &App, mut range: Range, timeout_ms: u64) -> Replied<Events> {
-    let deadline = Instant::now() + Duration::from_millis(timeout_ms);
+async fn page(app: &App, mut range: Range, timeout: Duration) -> Replied<Events> {
+    let deadline = Instant::now() + timeout;
     let (begin, mut out) = (range.position, vec![b'[']);
-    let (mut moved, mut stopping) = (app.feed.moved(), app.stopping.subscribe());
+    let mut moved = app.feed.moved();
     loop {
         moved.mark_unchanged();
         while out.len() < PAGE_BYTES && range.position - begin < PAGE_LOOKS_AT && !range.is_at_end() {
@@ -182,12 +180,12 @@ async fn page(app: &App, mut range: Range, timeout_ms: u64) -> Replied<Events> {
             }
         }
         let is_done = out.len() > 1 || range.position - begin >= PAGE_LOOKS_AT || range.is_at_end();
-        if is_done || timeout_ms == 0 {
+        if is_done || timeout.is_zero() {
             break;
         }
         let waited = tokio::select! {
             waited = timeout_at(deadline, moved.changed()) => waited.is_ok(),
-            () = stopped(&mut stopping) => false,
+            () = app.stopped() => false,
         };
         if !waited {
             break;
@@ -239,7 +237,7 @@ fn stream(call: AdminCall, range: Range, request: FeedRequest) -> Replied<Events
 /// Sends what comes, until it ends; why it does.
 async fn follow(call: &AdminCall, mut range: Range, sender: &mut Sender) -> Ended {
     let app = &call.app;
-    let (mut moved, mut stopping) = (app.feed.moved(), app.stopping.subscribe());
+    let mut moved = app.feed.moved();
     let mut marked = range.position;
     // The first bytes tell the client that the stream is there.
     let mut out = b"retry: 1000\n\n".to_vec();
@@ -287,16 +285,10 @@ async fn follow(call: &AdminCall, mut range: Range, sender: &mut Sender) -> Ende
                 mark(range.position, &mut out);
                 marked = range.position;
             }
-            () = stopped(&mut stopping) => return Ended::Stopping,
+            () = app.stopped() => return Ended::Stopping,
             () = sender.gone() => return Ended::Gone,
         }
     }
-}
-
-/// Until the server stops.
-async fn stopped(stopping: &mut watch::Receiver<bool>) {
-    // It can't be given up before: the server holds it.
-    let _ = stopping.wait_for(|is_stopping| *is_stopping).await;
 }
 
 /// Where the stream has come to: a message without data sets what the client sends as `Last-Event-ID`, and is shown to nobody.

@@ -7,10 +7,11 @@ pub mod statistics;
 pub mod subscriptions;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::Notify;
 
-use super::admin::{AdminCall, Kind, Problem, Replied};
+use super::admin::{AdminCall, Check, Kind, Problem, Replied};
 use crate::feed::{FeedError, Sight};
 
 /// The capability that reads events.
@@ -21,6 +22,17 @@ pub const LICENSE_KEYS: &str = "feed:license-keys";
 pub const PERSONAL_DATA: &str = "feed:personal-data";
 /// The capability that makes subscriptions and takes their events.
 pub const SUBSCRIPTIONS: &str = "feed:subscriptions";
+
+/// Longest wait for events, in milliseconds: shorter than proxies commonly wait for an answer.
+const TIMEOUT_MAX_MS: i64 = 55_000;
+
+/// How long to wait for events.
+fn timeout(check: &mut Check, pointer: &str, ms: i64) -> Duration {
+    if !(0..=TIMEOUT_MAX_MS).contains(&ms) {
+        check.wrong(pointer, format!("must be 0 to {TIMEOUT_MAX_MS} milliseconds."));
+    }
+    Duration::from_millis(ms.clamp(0, TIMEOUT_MAX_MS).unsigned_abs())
+}
 
 /// Ends the connection that a request came on: the only way to be rid of a client that takes nothing.
 #[derive(Clone, Default)]

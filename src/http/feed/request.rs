@@ -1,12 +1,14 @@
 //! What a request to the feed says: in which form it wants the events, which ones, and from where on.
 
+use std::time::Duration;
+
 use axum::body::Body;
 use axum::http::{HeaderMap, header, request::Parts};
 use serde::Deserialize;
 use utoipa::ToSchema;
 use utoipa::openapi::{RefOr, Schema};
 
-use super::HangUp;
+use super::{HangUp, timeout};
 use crate::{
     feed::Filter,
     http::{
@@ -18,9 +20,7 @@ use crate::{
 /// Events of a page, where nothing is said.
 const PAGE_DEFAULT: i64 = 100;
 /// Events of a page at most: a megabyte or so.
-pub const PAGE_MAX: i64 = 1_000;
-/// Longest wait for events, in milliseconds: shorter than proxies commonly wait for an answer.
-const TIMEOUT_MAX_MS: i64 = 55_000;
+const PAGE_MAX: i64 = 1_000;
 
 /// Which events are wanted; what is absent doesn't matter.
 #[derive(Debug, Default, Deserialize, ToSchema)]
@@ -102,7 +102,7 @@ pub struct FeedRequest {
     pub after: Option<i64>,
     pub through: Option<i64>,
     pub limit: Option<i64>,
-    pub timeout_ms: u64,
+    pub timeout: Duration,
     pub hang_up: HangUp,
 }
 
@@ -129,10 +129,7 @@ impl FeedRequest {
         if limit.is_some_and(|limit| !(1..=limit_max).contains(&limit)) {
             check.wrong("limit", if format == Format::Batch { "must be 1 to 1000." } else { "must be 1 or more." });
         }
-        let timeout = query.timeout.unwrap_or(0);
-        if !(0..=TIMEOUT_MAX_MS).contains(&timeout) {
-            check.wrong("timeout", "must be 0 to 55000 milliseconds.");
-        }
+        let timeout = timeout(&mut check, "timeout", query.timeout.unwrap_or(0));
         let from = query.from.and_then(|text| check.time("from", &text));
         let to = query.to.and_then(|text| check.time("to", &text));
         let types = query.r#type.iter().flat_map(|types| types.split(',')).map(|name| name.trim().to_owned()).collect();
@@ -144,7 +141,7 @@ impl FeedRequest {
             after,
             through: query.through,
             limit,
-            timeout_ms: u64::try_from(timeout).unwrap_or(0),
+            timeout,
             hang_up: head.extensions.get().cloned().unwrap_or_default(),
         })
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderValue, StatusCode};
 use axum::response::Response;
 use keyledger_events::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 use utoipa::openapi::{RefOr, Schema};
 use uuid::Uuid;
 
-use super::sight;
+use super::{sight, timeout};
 use crate::{
     app::App,
     feed::{Batch, Filter, PARTITIONS_DEFAULT, PARTITIONS_MAX, Place, SUBSCRIPTIONS_MAX, SubscribeError, Subscription, Subscriptions},
@@ -30,8 +30,6 @@ const BATCH_MAX: i64 = 1_000;
 /// Seconds of a lease, where nothing is said, and at most.
 const LEASE_DEFAULT_S: i64 = 60;
 const LEASE_MAX_S: i64 = 3_600;
-/// Longest wait for events, in milliseconds: shorter than proxies commonly wait for an answer.
-const TIMEOUT_MAX_MS: i64 = 55_000;
 /// How often who waits looks for a partition that became free: nothing tells of it.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
@@ -88,7 +86,7 @@ pub struct PartitionShown {
 }
 
 impl SubscriptionShown {
-    fn new(subscription: Subscription, places: &[Place], head: i64) -> Self {
+    fn new(subscription: Subscription, places: &[Place], next_position: i64) -> Self {
         let position = places.iter().map(|place| place.position).min().unwrap_or(-1);
         let partition = |place: &Place| PartitionShown {
             number: place.number,
@@ -101,7 +99,7 @@ impl SubscriptionShown {
             filter: subscription.filter,
             made_at: subscription.made_at,
             position,
-            lag: (head - 1 - position).max(0),
+            lag: (next_position - 1 - position).max(0),
             partitions: places.iter().map(partition).collect(),
         }
     }
@@ -133,17 +131,17 @@ fn subscriptions(app: &App) -> Subscriptions<'_> {
     Subscriptions::new(&app.feed, &app.clock)
 }
 
-async fn shown(app: &App, subscription: Subscription) -> Replied<SubscriptionShown> {
+async fn shown(app: &App, subscription: Subscription, next_position: i64) -> Replied<SubscriptionShown> {
     let places = subscriptions(app).places(&subscription.name).await?;
-    Ok(SubscriptionShown::new(subscription, &places, app.feed.store().head().await?.next_position))
+    Ok(SubscriptionShown::new(subscription, &places, next_position))
 }
 
 pub const LIST: Doc = Doc::new("All subscriptions").details("In the order of their names.");
 
 pub async fn list(call: AdminCall, (): ()) -> Replied<Shown<SubscriptionList>> {
-    let mut items = Vec::new();
+    let (mut items, next_position) = (Vec::new(), call.app.feed.next_position().await?);
     for subscription in subscriptions(&call.app).all("", SUBSCRIPTIONS_MAX).await? {
-        items.push(shown(&call.app, subscription).await?);
+        items.push(shown(&call.app, subscription, next_position).await?);
     }
     Ok(Shown(SubscriptionList { items }))
 }
@@ -152,7 +150,7 @@ pub const SHOW: Doc = Doc::new("A subscription, and how far it has come").parame
 
 pub async fn show(call: AdminCall, (): ()) -> Replied<Shown<SubscriptionShown>> {
     let subscription = subscriptions(&call.app).one(call.text("subscription")).await?;
-    Ok(Shown(shown(&call.app, subscription).await?))
+    Ok(Shown(shown(&call.app, subscription, call.app.feed.next_position().await?).await?))
 }
 
 pub const PUT: Doc = Doc::new("Make a subscription, or change what it is of")
@@ -171,14 +169,14 @@ pub async fn put(call: AdminCall, Json(new): Json<NewSubscription>) -> Replied<S
     if !(1..=PARTITIONS_MAX).contains(&partitions) {
         check.wrong("/partitions", format!("must be 1 to {PARTITIONS_MAX}."));
     }
-    let next_position = call.app.feed.store().head().await?.next_position;
+    let next_position = call.app.feed.next_position().await?;
     let after = new.after.unwrap_or(if new.from_now { next_position - 1 } else { -1 });
     check_place(&mut check, after, next_position);
     let filter = check.parsed("/types", Filter::new(new.types, new.product, new.license, None, None));
     check.end()?;
     subscriptions(&call.app).put(name, &filter.unwrap_or_default(), partitions, after).await?;
     let subscription = subscriptions(&call.app).one(name).await?;
-    Ok(Shown(shown(&call.app, subscription).await?))
+    Ok(Shown(shown(&call.app, subscription, next_position).await?))
 }
 
 fn check_place(check: &mut Check, after: i64, next_position: i64) {
@@ -230,11 +228,7 @@ impl Reply for Next {
     fn into_response(self, request_id: Uuid) -> Response {
         match self.0 {
             Some(body) => envelope::plain(Self::STATUS, JSON, body, request_id),
-            None => {
-                let mut response = envelope::plain(StatusCode::NO_CONTENT, JSON, Vec::new(), request_id);
-                response.headers_mut().remove(header::CONTENT_TYPE);
-                response
-            }
+            None => Done.into_response(request_id),
         }
     }
 }
@@ -266,20 +260,18 @@ pub async fn next(call: AdminCall, Json(wanted): Json<NextRequest>) -> Replied<N
     if !(1..=BATCH_MAX).contains(&limit) {
         check.wrong("/limit", format!("must be 1 to {BATCH_MAX}."));
     }
-    if !(0..=TIMEOUT_MAX_MS).contains(&wanted.timeout) {
-        check.wrong("/timeout", format!("must be 0 to {TIMEOUT_MAX_MS} milliseconds."));
-    }
+    let timeout = timeout(&mut check, "/timeout", wanted.timeout);
     let lease_for = lease_for(&mut check, "/seconds", wanted.seconds);
     check.end()?;
     let (app, name) = (&call.app, call.text("subscription"));
     let sight = sight(&call).await?;
-    let deadline = Instant::now() + Duration::from_millis(wanted.timeout.unsigned_abs());
-    app.ledger.note_moved(app.feed.store().head().await?.next_position);
-    let (mut moved, stopping) = (app.feed.moved(), app.stopping.subscribe());
+    let deadline = Instant::now() + timeout;
+    app.feed.next_position().await?;
+    let mut moved = app.feed.moved();
     loop {
         moved.mark_unchanged();
         let batch = subscriptions(app).next(name, limit, lease_for, sight).await?;
-        if batch.is_some() || Instant::now() >= deadline || *stopping.borrow() {
+        if batch.is_some() || Instant::now() >= deadline || app.is_stopping() {
             return Ok(Next(batch.map(|batch| body(&batch))));
         }
         // Whether something came, or a partition became free, or it is enough: the next look tells.
@@ -308,9 +300,7 @@ pub struct Acknowledgement {
 pub const ACKNOWLEDGE: Doc = Doc::new("Say that events are done with").parameters(&[NAME]).refusals(&[409]);
 
 pub async fn acknowledge(call: AdminCall, Json(done): Json<Acknowledgement>) -> Replied<Done> {
-    let name = call.text("subscription");
-    subscriptions(&call.app).one(name).await?;
-    subscriptions(&call.app).acknowledge(name, done.lease, done.through).await?;
+    subscriptions(&call.app).acknowledge(call.text("subscription"), done.lease, done.through).await?;
     Ok(Done)
 }
 
@@ -338,9 +328,7 @@ pub async fn extend(call: AdminCall, Json(extension): Json<Extension>) -> Replie
     let mut check = Check::default();
     let lease_for = lease_for(&mut check, "/seconds", extension.seconds);
     check.end()?;
-    let name = call.text("subscription");
-    subscriptions(&call.app).one(name).await?;
-    let until = subscriptions(&call.app).extend(name, extension.lease, lease_for).await?;
+    let until = subscriptions(&call.app).extend(call.text("subscription"), extension.lease, lease_for).await?;
     Ok(Shown(Extended { until }))
 }
 
@@ -358,7 +346,7 @@ pub const SEEK: Doc =
 
 pub async fn seek(call: AdminCall, Json(seek): Json<Seek>) -> Replied<Done> {
     let mut check = Check::default();
-    check_place(&mut check, seek.after, call.app.feed.store().head().await?.next_position);
+    check_place(&mut check, seek.after, call.app.feed.next_position().await?);
     check.end()?;
     subscriptions(&call.app).seek(call.text("subscription"), seek.after).await?;
     Ok(Done)

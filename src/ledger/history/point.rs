@@ -48,20 +48,29 @@ impl Ledger {
             AsOf::Position(position) => Ok(Point { position, time: self.recorded_at(position).await? }),
             AsOf::Time(time) if time > now.max(head.recorded_at) => Err(HistoryError::Future),
             AsOf::Time(time) if time >= head.recorded_at => Ok(Point { position: last, time }),
-            AsOf::Time(time) => {
-                // Times never run backwards along positions, so the last event of that time is found by halving.
-                let (mut before, mut after) = (-1, last);
-                while after - before > 1 {
-                    let middle = before + (after - before) / 2;
-                    if self.recorded_at(middle).await? <= time {
-                        before = middle;
-                    } else {
-                        after = middle;
-                    }
-                }
-                if before < 0 { Err(HistoryError::BeforeAll) } else { Ok(Point { position: before, time }) }
+            AsOf::Time(time) => match self.last_recorded_by(time, last).await? {
+                position if position < 0 => Err(HistoryError::BeforeAll),
+                position => Ok(Point { position, time }),
+            },
+        }
+    }
+
+    /// The last event before `end` that was recorded at a time or earlier; -1 where there is none. Times never run backwards along
+    /// positions, so it is found by halving.
+    ///
+    /// # Errors
+    /// When the log is damaged, or the store fails.
+    pub async fn last_recorded_by(&self, time: Timestamp, end: i64) -> Result<i64, ReplayError> {
+        let (mut before, mut after) = (-1, end);
+        while after - before > 1 {
+            let middle = before + (after - before) / 2;
+            if self.recorded_at(middle).await? <= time {
+                before = middle;
+            } else {
+                after = middle;
             }
         }
+        Ok(before)
     }
 
     async fn recorded_at(&self, position: i64) -> Result<Timestamp, ReplayError> {

@@ -39,7 +39,7 @@ use self::{
     transaction::SqliteTransaction,
 };
 use super::{
-    Found, Head, Lookups, Publication, Rebuild, Snapshot, Statement, Store, StoreError, StoredEvent, StoredHandOut, StoredSubject, Transaction,
+    Found, Head, Lookups, Publication, Rebuild, Snapshot, Statement, Store, StoreError, StoredEvent, StoredHandOut, StoredSubject, Transaction, aside,
 };
 
 /// A few readers are enough: each is busy for microseconds.
@@ -194,17 +194,21 @@ impl Store for SqliteStore {
     }
 
     async fn change(&self, statements: &[Statement]) -> Result<Vec<Vec<Value>>, StoreError> {
-        let mut writer = lock_writer(&self.writer).await?;
-        let transaction = writer.transaction_with_behavior(TransactionBehavior::Immediate).or_store_error()?;
-        let mut returned = None;
-        for statement in statements {
-            let rows = read::query_values(&transaction, statement.sql, &statement.parameters)?;
-            if returned.get_or_insert(rows).is_empty() {
-                return Ok(Vec::new());
+        let (mut writer, statements) = (lock_writer(&self.writer).await?, statements.to_vec());
+        // Those who ask serve others meanwhile, and a commit takes as long as the disk does.
+        aside(async move {
+            let transaction = writer.transaction_with_behavior(TransactionBehavior::Immediate).or_store_error()?;
+            let mut returned = None;
+            for statement in statements {
+                let rows = read::query_values(&transaction, statement.sql, &statement.parameters)?;
+                if returned.get_or_insert(rows).is_empty() {
+                    return Ok(Vec::new());
+                }
             }
-        }
-        transaction.commit().or_store_error()?;
-        Ok(returned.unwrap_or_default())
+            transaction.commit().or_store_error()?;
+            Ok(returned.unwrap_or_default())
+        })
+        .await
     }
 
     async fn snapshot(&self) -> Result<Box<dyn Snapshot>, StoreError> {
