@@ -80,7 +80,7 @@ pub struct App {
     /// Tells the background that there is something to do.
     pub wake: Notify,
     /// The log for those who follow it.
-    pub feed: Feed,
+    pub feed: Arc<Feed>,
     /// What was verified and is not recorded yet.
     pub verifications: Verifications,
     /// Whether the server stops: what goes on for long ends.
@@ -123,7 +123,7 @@ impl App {
         let evidence = Evidence::start(ledger.clone(), clock.clone(), note_signer, &config.evidence, destinations).await?;
         let envato = config.envato.as_ref().map(|config| Envato::new(outgoing.clone(), config));
         Ok(Self {
-            feed: Feed::new(ledger.clone()),
+            feed: Arc::new(Feed::new(ledger.clone())),
             ledger,
             signer,
             evidence,

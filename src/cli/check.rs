@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 use keyledger_projections::Value;
 
-use super::{Failure, StoreArgs};
+use super::{Failure, StoreArgs, progress::progress_bar};
 use crate::{evidence, ledger::replay, signer::NoteSigner};
 
 #[derive(Debug, Args)]
@@ -31,15 +31,6 @@ pub struct PublicKeyArgs {
     /// The product whose key is wanted; without it the global key.
     #[arg(long, value_name = "NUMBER")]
     product: Option<i64>,
-}
-
-/// A progress bar on standard error; nothing where that is no terminal.
-fn progress_bar() -> ProgressBar {
-    let bar = ProgressBar::new(0);
-    if let Ok(style) = ProgressStyle::with_template("{bar:40} {pos}/{len} events, {per_sec}, {eta} left") {
-        bar.set_style(style);
-    }
-    bar
 }
 
 fn show(bar: &ProgressBar) -> impl FnMut(i64, i64) + Send + '_ {

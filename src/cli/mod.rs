@@ -7,9 +7,11 @@ mod delivery;
 mod demo;
 mod evidence;
 mod evidence_args;
+mod export;
 mod files;
 mod generator;
 mod product;
+mod progress;
 mod release;
 mod serve;
 mod statistics;
@@ -76,6 +78,8 @@ enum Command {
     Verify(check::VerifyArgs),
     /// Fold the log into fresh projections and swap them with those in use.
     Rebuild(check::RebuildArgs),
+    /// Write events into files for analytics; each time those that came since. Works beside a running server.
+    Export(export::ExportArgs),
     /// Daily sums over the log.
     #[command(subcommand)]
     Statistics(statistics::StatisticsCommand),
@@ -125,6 +129,7 @@ fn default_level(command: &Command) -> &'static str {
         | Command::PublicKey(_)
         | Command::Verify(_)
         | Command::Rebuild(_)
+        | Command::Export(_)
         | Command::Statistics(_)
         | Command::Evidence(_)
         | Command::Subject(_)
@@ -147,6 +152,7 @@ async fn dispatch(command: Command) -> Result<(), Failure> {
         Command::PublicKey(args) => check::public_key(args).await,
         Command::Verify(args) => check::verify(args).await,
         Command::Rebuild(args) => check::rebuild(args).await,
+        Command::Export(args) => export::run(args).await,
         Command::Statistics(command) => statistics::run(command).await,
         Command::Evidence(command) => evidence::run(command).await,
         Command::Subject(command) => subject::run(command).await,

@@ -55,6 +55,11 @@ impl<'a> Members<'a> {
         self.0.iter().find(|(known, _)| *known == name).map(|(_, value)| value.get())
     }
 
+    /// A member that is a text.
+    pub(super) fn text(&self, name: &str) -> Option<String> {
+        serde_json::from_str(self.get(name)?).ok()
+    }
+
     fn number(&self, name: &str) -> Option<i64> {
         self.get(name)?.parse().ok()
     }
@@ -106,16 +111,41 @@ impl<'a> Facts<'a> {
         Ok(Self { event, members: serde_json::from_str(inner).map_err(of)? })
     }
 
+    #[must_use]
+    pub fn event(&self) -> &'a StoredEvent {
+        self.event
+    }
+
     /// The number of the license that it is about.
     #[must_use]
     pub fn license(&self) -> Option<i64> {
         self.members.number("license")
     }
 
+    /// What it is called where others get it.
+    pub(super) fn name(&self) -> Result<&'static str, Unreadable> {
+        public_name(&self.event.event_type).ok_or_else(|| self.unreadable("its type is unknown".to_owned()))
+    }
+
     /// The id of its stream.
     #[must_use]
     pub fn stream(&self) -> Uuid {
         self.event.aggregate_id
+    }
+
+    /// The number of the product that it is about.
+    #[must_use]
+    pub fn product(&self) -> Option<i64> {
+        self.members.number("product")
+    }
+
+    /// What surrounds it.
+    pub(super) fn metadata(&self) -> Result<Members<'a>, Unreadable> {
+        serde_json::from_str(&self.event.metadata).map_err(|error| self.unreadable(error.to_string()))
+    }
+
+    fn unreadable(&self, problem: String) -> Unreadable {
+        Unreadable { position: self.event.position, problem }
     }
 
     /// Whether it is about a product.
@@ -131,8 +161,7 @@ impl<'a> Facts<'a> {
     /// When it is not what a sealed part is.
     pub fn sealed(&self) -> Result<Option<Sealed>, Unreadable> {
         let Some(personal) = self.members.get("personal").filter(|personal| *personal != "null") else { return Ok(None) };
-        let of = |error: serde_json::Error| Unreadable { position: self.event.position, problem: error.to_string() };
-        serde_json::from_str(personal).map(Some).map_err(of)
+        serde_json::from_str(personal).map(Some).map_err(|error| self.unreadable(error.to_string()))
     }
 }
 
@@ -147,6 +176,11 @@ impl Upcast {
         let upcast = upcast(&event.event_type, &event.event_version, &event.payload);
         upcast.map(Self).map_err(|error| Unreadable { position: event.position, problem: error.to_string() })
     }
+
+    /// The version that the facts are of.
+    pub(super) fn version<'a>(&'a self, event: &'a StoredEvent) -> &'a str {
+        self.0.as_ref().map_or(event.event_version.as_str(), |(version, _)| version)
+    }
 }
 
 /// Writes events of one ledger for one reader.
@@ -157,15 +191,26 @@ pub struct CloudEvents {
 }
 
 /// What surrounds an event that everybody may know, by the names that extension attributes may have.
-const ATTRIBUTES: [(&str, &str); 5] =
+pub(super) const ATTRIBUTES: [(&str, &str); 5] =
     [("actor", "actor"), ("correlation_id", "correlationid"), ("operation", "operation"), ("request_id", "requestid"), ("source", "channel")];
 /// What a person wrote or is called.
-const PERSONAL_ATTRIBUTES: [(&str, &str); 2] = [("operator", "operator"), ("reason", "reason")];
+pub(super) const PERSONAL_ATTRIBUTES: [(&str, &str); 2] = [("operator", "operator"), ("reason", "reason")];
 
 impl CloudEvents {
     #[must_use]
     pub fn new(ledger_id: Uuid, sight: Sight) -> Self {
         Self { source: ledger_id, sight }
+    }
+
+    #[must_use]
+    pub fn sight(&self) -> Sight {
+        self.sight
+    }
+
+    /// By which URI the ledger goes.
+    #[must_use]
+    pub fn source(&self) -> String {
+        format!("urn:uuid:{}", self.source)
     }
 
     /// Writes one, as JSON on one line without its end.
@@ -174,10 +219,7 @@ impl CloudEvents {
     /// When the event is damaged.
     pub fn write(&self, facts: &Facts<'_>, upcast: &Upcast, shown: &Shown, out: &mut Vec<u8>) -> Result<(), Unreadable> {
         let event = facts.event;
-        let of = |problem: String| Unreadable { position: event.position, problem };
-        let name = public_name(&event.event_type).ok_or_else(|| of("its type is unknown".to_owned()))?;
-        let version = upcast.0.as_ref().map_or(event.event_version.as_str(), |(version, _)| version);
-        let metadata: Members<'_> = serde_json::from_str(&event.metadata).map_err(|error| of(error.to_string()))?;
+        let (name, version, metadata) = (facts.name()?, upcast.version(event), facts.metadata()?);
         // Writing to memory can't fail.
         let _ = write!(
             out,
@@ -198,9 +240,17 @@ impl CloudEvents {
                 put(out, &[",\"", attribute, "\":", value]);
             }
         }
-        put(out, &[",\"data\":{"]);
-        let keys: &[&str] = if self.sight.keys { &[] } else { key_facts(&event.event_type) };
-        let mut separator = "";
+        put(out, &[",\"data\":"]);
+        self.data(facts, shown, out)?;
+        put(out, &["}"]);
+        Ok(())
+    }
+
+    /// Writes what happened, as JSON on one line.
+    pub(super) fn data(&self, facts: &Facts<'_>, shown: &Shown, out: &mut Vec<u8>) -> Result<(), Unreadable> {
+        let of = |error: serde_json::Error| facts.unreadable(error.to_string());
+        let keys: &[&str] = if self.sight.keys { &[] } else { key_facts(&facts.event.event_type) };
+        let mut separator = "{";
         for (name, value) in &facts.members.0 {
             let value = value.get();
             if *name == "personal" {
@@ -209,20 +259,20 @@ impl CloudEvents {
                 }
                 put(out, &[separator, "\"personal\":"]);
                 match shown {
-                    Shown::Open(data) => serde_json::to_writer(&mut *out, data).map_err(|error| of(error.to_string()))?,
+                    Shown::Open(data) => serde_json::to_writer(&mut *out, data).map_err(of)?,
                     Shown::Erased => put(out, &["\"erased\""]),
                     Shown::Closed => put(out, &["\"sealed\""]),
                 }
             } else if keys.contains(name) {
-                let key: String = serde_json::from_str(value).map_err(|error| of(error.to_string()))?;
+                let key: String = serde_json::from_str(value).map_err(of)?;
                 put(out, &[separator, "\"", name, "\":"]);
-                serde_json::to_writer(&mut *out, &masked(&key)).map_err(|error| of(error.to_string()))?;
+                serde_json::to_writer(&mut *out, &masked(&key)).map_err(of)?;
             } else {
                 put(out, &[separator, "\"", name, "\":", value]);
             }
             separator = ",";
         }
-        put(out, &["}}"]);
+        put(out, &[if separator == "{" { "{}" } else { "}" }]);
         Ok(())
     }
 }

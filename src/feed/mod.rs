@@ -5,10 +5,14 @@
 mod claim;
 mod cloud_event;
 mod filter;
+mod json;
+mod range;
 mod recent;
 pub mod statistics;
 mod subscription;
+mod table;
 
+use std::borrow::Borrow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,7 +23,10 @@ use uuid::Uuid;
 pub use claim::{CLAIM_FOR, Claim};
 pub use cloud_event::{CloudEvents, Facts, Shown, Sight, Unreadable, Upcast, masked};
 pub use filter::{Filter, FilterError};
+pub use json::{Frame, Json};
+pub use range::{Form, Piece, Range};
 pub use subscription::{Batch, PARTITIONS_DEFAULT, PARTITIONS_MAX, Place, SUBSCRIPTIONS_MAX, SubscribeError, Subscription, Subscriptions};
+pub use table::{Table, TableError};
 
 use self::recent::Recent;
 use crate::{
@@ -42,6 +49,18 @@ pub enum FeedError {
     Unreadable(#[from] Unreadable),
     #[error(transparent)]
     Replay(#[from] ReplayError),
+    #[error(transparent)]
+    Table(#[from] TableError),
+}
+
+/// Where events go that are shown to somebody.
+pub trait Sink: Send {
+    /// What may be seen there.
+    fn sight(&self) -> Sight;
+
+    /// # Errors
+    /// When the event is damaged.
+    fn put(&mut self, facts: &Facts<'_>, upcast: &Upcast, shown: &Shown) -> Result<(), Unreadable>;
 }
 
 /// What of the configuration concerns those who follow the log.
@@ -125,13 +144,21 @@ impl Feed {
         Ok(events.into_iter().map(Arc::new).collect())
     }
 
+    /// The last event that was recorded by a time; -1 where there is none.
+    ///
+    /// # Errors
+    /// When the log is damaged, or the store fails.
+    pub async fn last_by(&self, time: Timestamp) -> Result<i64, FeedError> {
+        Ok(self.ledger.last_recorded_by(time, self.next_position().await?).await?)
+    }
+
     /// The last event that was recorded before a time; -1 where there is none.
     ///
     /// # Errors
     /// When the log is damaged, or the store fails.
     pub async fn last_before(&self, time: Timestamp) -> Result<i64, FeedError> {
         // Times are whole microseconds.
-        Ok(self.ledger.last_recorded_by(Timestamp(time.0 - 1), self.next_position().await?).await?)
+        self.last_by(Timestamp(time.0.saturating_sub(1))).await
     }
 
     /// One event, as the body of a message.
@@ -140,26 +167,33 @@ impl Feed {
     /// When the event is damaged, or the store fails.
     pub async fn message(&self, event: &Arc<StoredEvent>, sight: Sight) -> Result<Vec<u8>, FeedError> {
         let mut out = Vec::new();
-        self.write(std::slice::from_ref(event), &Filter::default(), sight, Frame::Bare, 1, &mut out).await?;
+        self.write(std::slice::from_ref(event), &Filter::default(), 1, &mut self.json(sight, Frame::Bare, &mut out)).await?;
         Ok(out)
     }
 
-    /// Writes those of the events that a filter takes, so many at most.
+    /// Writes JSON behind what is there already.
+    pub fn json<'a>(&self, sight: Sight, frame: Frame, out: &'a mut Vec<u8>) -> Json<'a> {
+        Json::new(self.format(sight), frame, out)
+    }
+
+    fn format(&self, sight: Sight) -> CloudEvents {
+        CloudEvents::new(self.ledger_id(), sight)
+    }
+
+    /// Passes on those of the events that a filter takes, so many at most.
     ///
     /// # Errors
     /// When an event is damaged, or the store fails.
-    pub async fn write(
+    pub async fn write<E: Borrow<StoredEvent> + Sync>(
         &self,
-        events: &[Arc<StoredEvent>],
+        events: &[E],
         filter: &Filter,
-        sight: Sight,
-        frame: Frame,
         room: usize,
-        out: &mut Vec<u8>,
+        sink: &mut impl Sink,
     ) -> Result<Written, FeedError> {
-        let upcasts = events.iter().map(|event| Upcast::of(event)).collect::<Result<Vec<_>, _>>()?;
+        let upcasts = events.iter().map(|event| Upcast::of(event.borrow())).collect::<Result<Vec<_>, _>>()?;
         let (mut wanted, mut position) = (Vec::with_capacity(events.len()), -1);
-        for (event, upcast) in events.iter().map(AsRef::as_ref).zip(&upcasts) {
+        for (event, upcast) in events.iter().map(Borrow::borrow).zip(&upcasts) {
             if wanted.len() == room {
                 break;
             }
@@ -173,23 +207,20 @@ impl Feed {
             }
         }
         let mut sealed = Vec::new();
-        if sight.personal {
+        if sink.sight().personal {
             for (event, facts, _) in &wanted {
                 sealed.extend(facts.sealed()?.map(|sealed| (event.position, event.event_id, sealed)));
             }
         }
         let opened = if sealed.is_empty() { Vec::new() } else { self.ledger.open_sealed(&sealed).await? };
         let mut opened = sealed.iter().map(|(position, ..)| *position).zip(opened).peekable();
-        let format = CloudEvents::new(self.ledger_id(), sight);
         for (event, facts, upcast) in &wanted {
             let shown = match opened.next_if(|(position, _)| *position == event.position) {
                 Some((_, Some(data))) => Shown::Open(Box::new(data)),
                 Some((_, None)) => Shown::Erased,
                 None => Shown::Closed,
             };
-            frame.begin(event, out);
-            format.write(facts, upcast, &shown, out)?;
-            frame.end(out);
+            sink.put(facts, upcast, &shown)?;
         }
         Ok(Written { events: wanted.len(), position })
     }
@@ -201,34 +232,4 @@ pub struct Written {
     pub events: usize,
     /// The last event that was looked at.
     pub position: i64,
-}
-
-/// What stands around an event.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Frame {
-    /// Nothing.
-    Bare,
-    /// A line of its own.
-    Line,
-    /// A message of a `text/event-stream`.
-    Message,
-    /// An element of an array, each with a comma behind it.
-    Element,
-}
-
-impl Frame {
-    fn begin(self, event: &StoredEvent, out: &mut Vec<u8>) {
-        if self == Self::Message {
-            out.extend_from_slice(format!("id: {}\ndata: ", event.position).as_bytes());
-        }
-    }
-
-    fn end(self, out: &mut Vec<u8>) {
-        out.extend_from_slice(match self {
-            Self::Bare => b"".as_slice(),
-            Self::Line => b"\n",
-            Self::Message => b"\n\n",
-            Self::Element => b",",
-        });
-    }
 }

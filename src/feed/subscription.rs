@@ -222,7 +222,8 @@ impl<'a> Subscriptions<'a> {
                 if read.is_empty() {
                     break;
                 }
-                let written = self.feed.write(&read, &filter, sight, Frame::Element, usize::try_from(room).unwrap_or(0), &mut events).await?;
+                let mut sink = self.feed.json(sight, Frame::Element, &mut events);
+                let written = self.feed.write(&read, &filter, usize::try_from(room).unwrap_or(0), &mut sink).await?;
                 through = written.position;
                 room -= i64::try_from(written.events).unwrap_or(room);
             }

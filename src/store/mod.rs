@@ -321,10 +321,12 @@ pub trait Store: Send + Sync {
 ///
 /// # Errors
 /// The work's own; and when it was broken off.
-pub async fn aside<T: Send + 'static>(work: impl Future<Output = Result<T, StoreError>> + Send + 'static) -> Result<T, StoreError> {
+pub async fn aside<T: Send + 'static, E: From<StoreError> + Send + 'static>(
+    work: impl Future<Output = Result<T, E>> + Send + 'static,
+) -> Result<T, E> {
     let runtime = tokio::runtime::Handle::current();
     let done = tokio::task::spawn_blocking(move || runtime.block_on(work)).await;
-    done.unwrap_or_else(|_| Err(StoreError::Unavailable("the read was broken off".to_owned())))
+    done.unwrap_or_else(|_| Err(StoreError::Unavailable("the read was broken off".to_owned()).into()))
 }
 
 /// An open write transaction that holds the head lock. Dropping it rolls back.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::Response;
+use futures::StreamExt as _;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 use utoipa::openapi::{RefOr, Schema};
@@ -19,7 +20,7 @@ use super::{
 };
 use crate::{
     app::App,
-    feed::{Filter, Frame, Sight},
+    feed::{Filter, Form, Frame, Range, Sight},
     http::{
         admin::{AdminCall, Problem, Replied, Reply},
         doc::{Doc, Given, Parameter, Place, Shape},
@@ -36,22 +37,23 @@ const PAGE_BYTES: usize = 4 * 1024 * 1024;
 const MARK_EVERY: i64 = 10_000;
 /// Events read at a time, for pages and streams: a few hundred kilobytes.
 const CHUNK: i64 = 250;
-/// The same for a range.
-const RANGE_CHUNK: i64 = 1_000;
 /// Streams and ranges at the same time: each has a connection and a few hundred kilobytes at most under way.
 const SENDINGS_MAX: usize = 4_000;
 static SENDINGS: Semaphore = Semaphore::const_new(SENDINGS_MAX);
+/// Tables made at the same time: each has some tens of megabytes in memory.
+static TABLES: Semaphore = Semaphore::const_new(4);
 
 /// How far the answer has come: the position to go on after.
 const POSITION: HeaderName = HeaderName::from_static("feed-position");
 const BATCH: HeaderValue = HeaderValue::from_static("application/cloudevents-batch+json");
 const EVENT_STREAM: HeaderValue = HeaderValue::from_static("text/event-stream");
 const LINES: HeaderValue = HeaderValue::from_static("application/x-ndjson");
+const PARQUET: HeaderValue = HeaderValue::from_static("application/vnd.apache.parquet");
 
 pub const EVENTS: Doc = Doc::new("Events, in order")
     .details(
         "CloudEvents 1.0; an event's id is its position in the log, which has no gaps. As application/cloudevents-batch+json a page, which waits \
-         for events where timeout says so; as text/event-stream a stream that goes on; as application/x-ndjson a range up to the present end. \
+         for events where timeout says so; as text/event-stream a stream that goes on; as application/x-ndjson or application/vnd.apache.parquet a range up to the present end. \
          The header Feed-Position says how far a page has come, with a filter also where it holds no event: go on after it. License keys are \
          masked without feed:license-keys, personal data is left sealed without feed:personal-data.",
     )
@@ -64,13 +66,14 @@ pub const EVENTS: Doc = Doc::new("Events, in order")
         Given::new(200, "Events.", "application/cloudevents-batch+json", Shape::List(&Shape::Any)),
         Given::new(200, "Events, one message each.", "text/event-stream", Shape::Text),
         Given::new(200, "Events, one line each.", "application/x-ndjson", Shape::Text),
+        Given::new(200, "Events as a table.", "application/vnd.apache.parquet", Shape::Binary),
     ])
-    .refusals(&[406, 409]);
+    .refusals(&[406, 409, 503]);
 
 /// 200 with events.
 pub struct Events {
     content_type: HeaderValue,
-    position: i64,
+    position: Option<i64>,
     body: Body,
 }
 
@@ -84,7 +87,9 @@ impl Reply for Events {
     fn into_response(self, request_id: Uuid) -> Response {
         let is_stream = self.content_type == EVENT_STREAM;
         let mut response = envelope::plain(Self::STATUS, self.content_type, self.body, request_id);
-        response.headers_mut().insert(POSITION, self.position.into());
+        if let Some(position) = self.position {
+            response.headers_mut().insert(POSITION, position.into());
+        }
         response.headers_mut().insert(header::VARY, HeaderValue::from_static("Accept"));
         if is_stream {
             // Proxies that would keep messages back know this.
@@ -94,8 +99,8 @@ impl Reply for Events {
     }
 }
 
-/// Which events, as all three forms go through them.
-struct Range {
+/// Which events, as pages and streams go through them.
+struct Following {
     filter: Filter,
     sight: Sight,
     /// The last event looked at.
@@ -106,7 +111,7 @@ struct Range {
     room: i64,
 }
 
-impl Range {
+impl Following {
     async fn new(call: &AdminCall, request: &FeedRequest) -> Replied<Self> {
         let feed = &call.app.feed;
         let mut position = request.after.unwrap_or(-1);
@@ -128,6 +133,10 @@ impl Range {
         })
     }
 
+    fn room(&self) -> usize {
+        usize::try_from(self.room).unwrap_or(usize::MAX)
+    }
+
     fn is_at_end(&self) -> bool {
         self.room <= 0 || self.position >= self.through
     }
@@ -147,8 +156,7 @@ impl Range {
         if events.is_empty() {
             return Ok(false);
         }
-        let room = usize::try_from(self.room).unwrap_or(usize::MAX);
-        let written = app.feed.write(events, &self.filter, self.sight, frame, room, out).await?;
+        let written = app.feed.write(events, &self.filter, self.room(), &mut app.feed.json(self.sight, frame, out)).await?;
         self.position = written.position;
         self.room -= i64::try_from(written.events).unwrap_or(i64::MAX);
         if events.last().zip(self.filter.to).is_some_and(|(last, to)| last.recorded_at > to) {
@@ -159,15 +167,15 @@ impl Range {
 }
 
 pub async fn events(call: AdminCall, request: FeedRequest) -> Replied<Events> {
-    let range = Range::new(&call, &request).await?;
+    let range = Following::new(&call, &request).await?;
     match request.format {
         Format::Batch => page(&call.app, range, request.timeout).await,
-        Format::EventStream => stream(call, range, request),
-        Format::Lines => lines(&call.app, range, request),
+        Format::EventStream => stream(call, range, &request),
+        Format::Range(form) => finite(&call.app, range, form, &request).await,
     }
 }
 
-async fn page(app: &App, mut range: Range, timeout: Duration) -> Replied<Events> {
+async fn page(app: &App, mut range: Following, timeout: Duration) -> Replied<Events> {
     let deadline = Instant::now() + timeout;
     let (begin, mut out) = (range.position, vec![b'[']);
     let mut moved = app.feed.moved();
@@ -195,7 +203,7 @@ async fn page(app: &App, mut range: Range, timeout: Duration) -> Replied<Events>
         out.pop();
     }
     out.push(b']');
-    Ok(Events { content_type: BATCH, position: range.position, body: out.into() })
+    Ok(Events { content_type: BATCH, position: Some(range.position), body: out.into() })
 }
 
 fn begin(app: &App, request: &FeedRequest) -> Replied<(Sender, Sending)> {
@@ -203,30 +211,43 @@ fn begin(app: &App, request: &FeedRequest) -> Replied<(Sender, Sending)> {
     Ok(sending(permit, app.config.feed.patience, request.hang_up.clone()))
 }
 
-fn lines(app: &Arc<App>, mut range: Range, request: FeedRequest) -> Replied<Events> {
-    let (mut sender, body) = begin(app, &request)?;
-    range.through = range.through.min(app.ledger.head_position() - 1);
-    let (app, position) = (Arc::clone(app), range.through);
+async fn finite(app: &Arc<App>, following: Following, form: Form, request: &FeedRequest) -> Replied<Events> {
+    let (mut sender, body) = begin(app, request)?;
+    let permit = match form {
+        Form::Lines => None,
+        Form::Parquet => Some(TABLES.try_acquire().map_err(|_| Problem::unavailable("Too many tables are made at the moment."))?),
+    };
+    let mut through = following.through.min(app.ledger.head_position() - 1);
+    if let Some(to) = following.filter.to {
+        through = through.min(app.feed.last_by(to).await?);
+    }
+    let (after, room) = (following.position, following.room());
+    let mut pieces = app.feed.range(Range { filter: following.filter, sight: following.sight, after, through, room }, form)?;
     tokio::spawn(async move {
-        while !range.is_at_end() {
-            let mut out = Vec::with_capacity(1024 * 1024);
-            match range.advance(&app, RANGE_CHUNK, Frame::Line, &mut out).await {
-                Ok(true) => {}
-                Ok(false) => break,
+        let _permit = permit;
+        while let Some(piece) = pieces.next().await {
+            let sent = match piece {
+                Ok(piece) => sender.send(piece.bytes).await,
+                Err(error) => Err(Ended::Failed(error.into())),
+            };
+            if let Err(ended) = sent {
                 // The body is broken off, so that nobody takes a part for the whole.
-                Err(problem) => return sender.end(Ended::Failed(problem)),
-            }
-            if let Err(ended) = sender.send(out).await {
                 return sender.end(ended);
             }
         }
     });
-    Ok(Events { content_type: LINES, position, body: body.into_body() })
+    let content_type = match form {
+        Form::Lines => LINES,
+        Form::Parquet => PARQUET,
+    };
+    // With a limit it ends nobody knows where yet.
+    let position = request.limit.is_none().then_some(through.max(after));
+    Ok(Events { content_type, position, body: body.into_body() })
 }
 
-fn stream(call: AdminCall, range: Range, request: FeedRequest) -> Replied<Events> {
-    let (mut sender, body) = begin(&call.app, &request)?;
-    let position = range.position;
+fn stream(call: AdminCall, range: Following, request: &FeedRequest) -> Replied<Events> {
+    let (mut sender, body) = begin(&call.app, request)?;
+    let position = Some(range.position);
     tokio::spawn(async move {
         let ended = follow(&call, range, &mut sender).await;
         sender.say_goodbye(&ended);
@@ -235,7 +256,7 @@ fn stream(call: AdminCall, range: Range, request: FeedRequest) -> Replied<Events
 }
 
 /// Sends what comes, until it ends; why it does.
-async fn follow(call: &AdminCall, mut range: Range, sender: &mut Sender) -> Ended {
+async fn follow(call: &AdminCall, mut range: Following, sender: &mut Sender) -> Ended {
     let app = &call.app;
     let mut moved = app.feed.moved();
     let mut marked = range.position;

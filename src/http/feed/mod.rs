@@ -62,6 +62,10 @@ impl From<FeedError> for Problem {
                 tracing::error!(%error, "the log is damaged");
                 Self::new(Kind::InternalError, format!("The log is damaged: {error}."))
             }
+            FeedError::Table(error) => {
+                tracing::error!(%error, "a table can't be made");
+                Self::new(Kind::InternalError, "The table could not be made.")
+            }
             FeedError::Replay(error) => crate::ledger::history::HistoryError::from(error).into(),
         }
     }

@@ -10,7 +10,7 @@ use utoipa::openapi::{RefOr, Schema};
 
 use super::{HangUp, timeout};
 use crate::{
-    feed::Filter,
+    feed::{Filter, Form},
     http::{
         admin::{Check, Input, InputPlace, Kind, Problem, Query, Replied},
         ledger::Repeatable,
@@ -63,17 +63,18 @@ pub enum Format {
     Batch,
     /// A stream that goes on.
     EventStream,
-    /// A line for each of a range.
-    Lines,
+    /// A range, as far as there is one.
+    Range(Form),
 }
 
 /// The media types, and what they stand for.
-const FORMATS: [(&str, Format); 8] = [
+const FORMATS: [(&str, Format); 9] = [
     ("application/cloudevents-batch+json", Format::Batch),
     ("text/event-stream", Format::EventStream),
-    ("application/x-ndjson", Format::Lines),
-    ("application/ndjson", Format::Lines),
-    ("application/jsonl", Format::Lines),
+    ("application/x-ndjson", Format::Range(Form::Lines)),
+    ("application/ndjson", Format::Range(Form::Lines)),
+    ("application/jsonl", Format::Range(Form::Lines)),
+    ("application/vnd.apache.parquet", Format::Range(Form::Parquet)),
     ("application/json", Format::Batch),
     ("application/*", Format::Batch),
     ("*/*", Format::Batch),
@@ -178,7 +179,7 @@ mod tests {
     fn the_first_type_that_can_be_given_is() {
         let format = |accept| request(FeedQuery::default(), &[("accept", accept)]).map(|request| request.format).ok();
         assert_eq!(format("text/html, text/event-stream;q=0.9"), Some(Format::EventStream));
-        assert_eq!(format("application/X-NDJSON"), Some(Format::Lines));
+        assert_eq!(format("application/X-NDJSON"), Some(Format::Range(Form::Lines)));
         assert_eq!((format("*/*"), format("")), (Some(Format::Batch), Some(Format::Batch)));
         assert_eq!(format("text/html"), None);
         assert_eq!(request(FeedQuery::default(), &[]).unwrap().format, Format::Batch);

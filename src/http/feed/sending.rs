@@ -15,6 +15,9 @@ use crate::http::admin::Problem;
 /// How long a client that took nothing is given for the goodbye.
 const GOODBYE_WITHIN: Duration = Duration::from_secs(5);
 
+/// Bytes that are sent at a time: even a slow line takes them within the patience there is.
+const PIECE_BYTES: usize = 256 * 1024;
+
 /// Why a stream ended.
 #[derive(Debug)]
 pub enum Ended {
@@ -85,14 +88,16 @@ pub fn sending(permit: SemaphorePermit<'static>, patience: Duration, hang_up: Ha
 impl Sender {
     /// # Errors
     /// When the client went, or took nothing for too long.
-    pub async fn send(&mut self, piece: Vec<u8>) -> Result<(), Ended> {
-        if piece.is_empty() {
-            return Ok(());
+    pub async fn send(&mut self, bytes: Vec<u8>) -> Result<(), Ended> {
+        let mut bytes = Bytes::from(bytes);
+        while !bytes.is_empty() {
+            let piece = bytes.split_to(bytes.len().min(PIECE_BYTES));
+            self.pieces.send_timeout(piece, self.patience).await.map_err(|error| match error {
+                mpsc::error::SendTimeoutError::Timeout(_) => Ended::TooSlow,
+                mpsc::error::SendTimeoutError::Closed(_) => Ended::Gone,
+            })?;
         }
-        self.pieces.send_timeout(piece.into(), self.patience).await.map_err(|error| match error {
-            mpsc::error::SendTimeoutError::Timeout(_) => Ended::TooSlow,
-            mpsc::error::SendTimeoutError::Closed(_) => Ended::Gone,
-        })
+        Ok(())
     }
 
     /// Until the client went.
