@@ -3,7 +3,7 @@
 mod support;
 
 use std::io::{BufReader, Read, Write as _};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -13,7 +13,7 @@ use keyledger_events::Timestamp;
 use support::{
     Result,
     fill::{self, API_KEY},
-    place::{Backend, Place},
+    place::{Address, Backend, Place},
     process, quantile,
     report::{Table, Target, number},
     server::Server,
@@ -50,19 +50,14 @@ async fn measure(backend: Backend) -> Result<()> {
         let place = fill::licensed(backend, events / 2).await?;
         let server = Server::serve(&place.address)?;
         tokio::time::sleep(SETTLED_AFTER).await;
-        let mut rates = Vec::new();
-        for _ in 0..3 {
-            let started = Instant::now();
-            let (lines, bytes) = read_lines(server.address)?;
-            rates.push(lines as f64 / started.elapsed().as_secs_f64());
-            support::note(&format!("{lines} events, {} MB", bytes / 1_000_000));
-        }
+        let reader = api_key(&place.address, &["--capability", "feed:read"])?;
         table.target(
             format!("catch-up of {} events, one connection", number(events as f64)),
-            support::median(&rates),
+            catch_up(server.address, &reader)?,
             "/s",
             Target::AtLeast(200_000.0),
         );
+        table.figure("the same with personal data opened", format!("{}/s", number(catch_up(server.address, API_KEY)?)));
         table.figure("the server's memory at its peak", format!("{} MiB", number(process::peak_mib(server.pid())?)));
     }
     let place = Place::fresh(backend).await?;
@@ -73,7 +68,7 @@ async fn measure(backend: Backend) -> Result<()> {
     let server = Server::serve(&place.address)?;
     tokio::time::sleep(SETTLED_AFTER).await;
     idle(&server, &mut table)?;
-    let way = timed(server).await?;
+    let way = timed(&server, &server)?;
     table.target(
         format!("an event's way to a consumer at {} events/s, p99", number(way.len() as f64 / TIMED_FOR.as_secs_f64())),
         quantile(&way, 0.99),
@@ -81,20 +76,46 @@ async fn measure(backend: Backend) -> Result<()> {
         Target::AtMost(20.0),
     );
     table.figure("the same, median", format!("{} ms", number(quantile(&way, 0.5))));
+    if backend == Backend::Postgres {
+        let other = Server::serve(&place.address)?;
+        tokio::time::sleep(SETTLED_AFTER).await;
+        let way = timed(&server, &other)?;
+        table.target("its way to a consumer of another node, p99", quantile(&way, 0.99), " ms", Target::AtMost(200.0));
+        table.figure("the same, median", format!("{} ms", number(quantile(&way, 0.5))));
+    }
     table.print();
     Ok(())
 }
 
-fn get(server: SocketAddr, accept: &str, query: &str) -> Result<TcpStream> {
+/// A key made on the command line; the server knows it when this returns.
+fn api_key(ledger: &Address, args: &[&str]) -> Result<String> {
+    let output = ledger.command(&[&["api-key", "create", "--name", "reader"], args].concat()).output()?;
+    std::thread::sleep(SETTLED_AFTER * 3);
+    Ok(String::from_utf8(output.stdout)?.trim().to_owned())
+}
+
+/// Events a second, read from the first to the last: the middle of three times.
+fn catch_up(server: SocketAddr, key: &str) -> Result<f64> {
+    let mut rates = Vec::new();
+    for _ in 0..3 {
+        let started = Instant::now();
+        let (lines, bytes) = read_lines(server, key)?;
+        rates.push(lines as f64 / started.elapsed().as_secs_f64());
+        support::note(&format!("{lines} events, {} MB", bytes / 1_000_000));
+    }
+    Ok(support::median(&rates))
+}
+
+fn get(server: SocketAddr, key: &str, accept: &str, query: &str) -> Result<TcpStream> {
     let mut stream = TcpStream::connect(server)?;
-    let head = format!("GET /feed/v1/events?{query} HTTP/1.1\r\nhost: bench\r\naccept: {accept}\r\nauthorization: Bearer {API_KEY}\r\n\r\n");
+    let head = format!("GET /feed/v1/events?{query} HTTP/1.1\r\nhost: bench\r\naccept: {accept}\r\nauthorization: Bearer {key}\r\n\r\n");
     stream.write_all(head.as_bytes())?;
     Ok(stream)
 }
 
 /// Reads the whole log as lines; how many, and how many bytes.
-fn read_lines(server: SocketAddr) -> Result<(u64, u64)> {
-    let mut stream = get(server, "application/x-ndjson", "")?;
+fn read_lines(server: SocketAddr, key: &str) -> Result<(u64, u64)> {
+    let mut stream = get(server, key, "application/x-ndjson", "")?;
     let (mut buffer, mut lines, mut bytes, mut tail) = (vec![0; 256 * 1024], 0, 0, [0; 5]);
     loop {
         let read = stream.read(&mut buffer)?;
@@ -125,7 +146,7 @@ fn idle(server: &Server, table: &mut Table) -> Result<()> {
     let (memory, alone) = (process::resident_mib(server.pid())?, busy(server.pid())?);
     let mut streams = Vec::new();
     for _ in 0..STREAMS {
-        let mut stream = get(server.address, "text/event-stream", "type=contract.created")?;
+        let mut stream = get(server.address, API_KEY, "text/event-stream", "type=contract.created")?;
         // Until its head is there.
         let mut first = [0; 16];
         stream.read_exact(&mut first)?;
@@ -143,37 +164,59 @@ fn idle(server: &Server, table: &mut Table) -> Result<()> {
 }
 
 /// Activates at a steady rate, and takes the time from when each event was recorded, before its commit, to when a consumer has it.
-async fn timed(server: Server) -> Result<Vec<f64>> {
-    let address = server.address;
-    let stream = get(address, "text/event-stream", "type=license.activated")?;
+fn timed(server: &Server, consumed: &Server) -> Result<Vec<f64>> {
+    let (address, consumed) = (server.address, consumed.address);
+    let stream = get(consumed, API_KEY, "text/event-stream", &format!("type=license.activated&from={}", Clock::default().now()))?;
+    let hang_up = stream.try_clone()?;
     stream.set_read_timeout(Some(TIMED_FOR * 2))?;
     let consumer = std::thread::spawn(move || consume(stream));
     let pace = Duration::from_secs_f64(CALLERS as f64 / EVENTS_PER_SECOND);
-    let done = Arc::new(AtomicU64::new(0));
-    let end = Instant::now() + TIMED_FOR;
+    let (done, end) = (Arc::new(AtomicU64::new(0)), Instant::now() + TIMED_FOR);
     let callers: Vec<_> = (0..CALLERS)
         .map(|caller| {
-            let (client, done) = (reqwest::Client::new(), Arc::clone(&done));
-            tokio::spawn(async move {
-                let mut ticks = tokio::time::interval(pace);
-                while Instant::now() < end {
-                    ticks.tick().await;
-                    let identifier = fill::identifier(done.fetch_add(1, Ordering::Relaxed));
-                    let body = [("license_key", fill::license_key(caller)), ("identifier", identifier)];
-                    let request = client.post(format!("http://{address}/api/v1/activate")).bearer_auth(API_KEY).form(&body);
-                    request.send().await?.bytes().await?;
-                }
-                Ok::<(), reqwest::Error>(())
-            })
+            let done = Arc::clone(&done);
+            std::thread::spawn(move || activate(address, caller, pace, end, &done))
         })
         .collect();
     for caller in callers {
-        caller.await??;
+        caller.join().map_err(|_| "a caller panicked")??;
     }
-    tokio::time::sleep(SETTLED_AFTER).await;
-    // Its stream ends with the server.
-    drop(server);
+    std::thread::sleep(SETTLED_AFTER);
+    hang_up.shutdown(Shutdown::Both)?;
     consumer.join().map_err(|_| "the consumer panicked")?
+}
+
+/// Activates a license on one connection, at a pace. A socket alone: a client that does more would take the cores that are measured.
+fn activate(server: SocketAddr, caller: u64, pace: Duration, end: Instant, done: &AtomicU64) -> Result<()> {
+    use std::io::BufRead as _;
+
+    let mut stream = TcpStream::connect(server)?;
+    stream.set_nodelay(true)?;
+    let mut answers = BufReader::new(stream.try_clone()?);
+    let (license, mut next) = (fill::license_key(caller), Instant::now());
+    while Instant::now() < end {
+        std::thread::sleep(next.saturating_duration_since(Instant::now()));
+        next += pace;
+        let body = format!("license_key={license}&identifier={}", fill::identifier(done.fetch_add(1, Ordering::Relaxed)));
+        let request = format!(
+            "POST /api/v1/activate HTTP/1.1\r\nhost: bench\r\nauthorization: Bearer {API_KEY}\r\ncontent-type: application/x-www-form-urlencoded\r\n\
+             content-length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        stream.write_all(request.as_bytes())?;
+        let (mut line, mut length) = (String::new(), 0);
+        while line != "\r\n" {
+            line.clear();
+            if answers.read_line(&mut line)? == 0 {
+                return Err("the server hung up".into());
+            }
+            if let Some(("content-length", value)) = line.split_once(": ") {
+                length = value.trim().parse()?;
+            }
+        }
+        std::io::copy(&mut (&mut answers).take(length), &mut std::io::sink())?;
+    }
+    Ok(())
 }
 
 /// Milliseconds from each event's time to when it was read.
