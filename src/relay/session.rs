@@ -92,7 +92,8 @@ struct Session<'a> {
 
 /// What is on its way.
 struct Window {
-    /// How far the stream is known to be.
+    /// How far the stream was when it was looked at, and how far it is known to be.
+    begun: Place,
     done: Place,
     /// The last event that was read, and the last one that was sent, with its sequence to be.
     read: i64,
@@ -113,7 +114,7 @@ impl Default for Window {
 
 impl Window {
     fn new(place: Place, room: usize) -> Self {
-        Self { done: place, read: place.position, sent: place, ahead: VecDeque::new(), answers: FuturesOrdered::new(), bytes: 0, room }
+        Self { begun: place, done: place, read: place.position, sent: place, ahead: VecDeque::new(), answers: FuturesOrdered::new(), bytes: 0, room }
     }
 
     fn is_full(&self) -> bool {
@@ -224,12 +225,18 @@ impl Session<'_> {
             let Message { event, body } = message;
             let (position, bytes, before) = (event.position, body.len(), self.window.sent.sequence);
             let subject = format!("{}.{}.{}.{}", self.relay.subject, event.aggregate_type, event.aggregate_id, event.event_type);
-            let publish = PublishMessage::build()
-                .message_id(message_id(self.app.feed.ledger_id(), position))
+            let (ledger, last) = (self.app.feed.ledger_id(), self.window.sent.position);
+            let mut publish = PublishMessage::build()
+                .message_id(message_id(ledger, position))
                 .expected_stream(&self.relay.stream)
                 .expected_last_sequence(before)
                 .header("Content-Type", "application/cloudevents+json")
                 .payload(body);
+            // What the stream was seen to end with is known by its sequence: a server that was started again may have forgotten its id. Behind
+            // that the id counts too, or somebody else's message would stand for the one of ours that it made be refused.
+            if self.window.sent != self.window.begun {
+                publish = publish.expected_last_message_id(message_id(ledger, last));
+            }
             match self.context.send_publish(subject, publish).await {
                 Ok(answer) => self.window.answers.push_back(waited_for(answer, position, before + 1, bytes)),
                 Err(error) => return self.failed(position, &error).map(Some),

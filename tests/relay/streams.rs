@@ -186,9 +186,9 @@ async fn a_stream_that_can_not_take_the_events_is_named() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_event_that_is_too_large_is_not_left_out() {
-    let nats = NatsServer::start_with("max_payload: 1000").await;
+    let nats = NatsServer::start_with("max_payload: 3000").await;
     let on = Running::start_with(Backend::Sqlite, relaying(&nats.url())).await;
-    let product = on.api.new_product_with(crate::support::fields!(description: "x".repeat(2_000))).await;
+    let product = on.api.new_product_with(crate::support::fields!(description: "x".repeat(5_000))).await;
     says(&on.server, "is too large for the NATS server").await;
     let relayed: Vec<i64> = messages(&nats.context().await, STREAM).await.iter().map(position).collect();
     assert_eq!(relayed, (0..relayed.len() as i64).collect::<Vec<_>>());

@@ -141,7 +141,7 @@ pub async fn messages(context: &Context, name: &str) -> Vec<StreamMessage> {
     let stream = opened(context, name).await;
     let state = stream.cached_info().state.clone();
     let mut messages = Vec::new();
-    for sequence in state.first_sequence..=state.last_sequence {
+    for sequence in state.first_sequence.max(1)..=state.last_sequence {
         let message = stream.get_raw_message(sequence).await;
         messages.push(message.unwrap_or_else(|error| panic!("message {sequence} of {name}: {error}")));
     }
