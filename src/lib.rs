@@ -16,6 +16,7 @@ pub mod notes;
 pub mod outgoing;
 pub mod public_keys;
 pub mod rate;
+pub mod relay;
 pub mod releases;
 pub mod signer;
 pub mod store;

@@ -10,6 +10,7 @@ mod evidence_args;
 mod export;
 mod files;
 mod generator;
+mod nats_args;
 mod product;
 mod progress;
 mod release;
@@ -45,7 +46,7 @@ enum Command {
     /// Walk through the life of a license on a throw-away ledger, then serve it.
     Demo(demo::DemoArgs),
     /// Serve the ledger over HTTP.
-    Serve(serve::ServeArgs),
+    Serve(Box<serve::ServeArgs>),
     /// Make, list and disable API keys; works beside a running server.
     #[command(subcommand)]
     ApiKey(access::ApiKeyCommand),
@@ -116,7 +117,8 @@ pub fn run() -> ExitCode {
 
 fn default_level(command: &Command) -> &'static str {
     match command {
-        Command::Serve(_) => "info",
+        // What becomes of a connection to NATS, the relay says once; the library says it at every attempt.
+        Command::Serve(_) => "info,async_nats=off",
         Command::Demo(_)
         | Command::ApiKey(_)
         | Command::Block(_)
@@ -140,7 +142,7 @@ fn default_level(command: &Command) -> &'static str {
 async fn dispatch(command: Command) -> Result<(), Failure> {
     match command {
         Command::Demo(args) => demo::run(args).await,
-        Command::Serve(args) => serve::run(args).await,
+        Command::Serve(args) => serve::run(*args).await,
         Command::ApiKey(command) => access::api_key(command).await,
         Command::Block(command) => access::block(command).await,
         Command::Product(command) => product::product(command).await,

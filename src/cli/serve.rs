@@ -15,7 +15,7 @@ use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{Failure, StoreArgs, change::CLOSE_PATIENCE, evidence_args::EvidenceArgs, files::FilesArgs};
+use super::{Failure, StoreArgs, change::CLOSE_PATIENCE, evidence_args::EvidenceArgs, files::FilesArgs, nats_args::NatsArgs};
 use crate::{
     access::parse_network,
     app::{App, HttpConfig},
@@ -27,7 +27,7 @@ use crate::{
     ledger::Options,
     limits::RateLimit,
     outgoing::Allowed,
-    verifications, watch,
+    relay, verifications, watch,
     webhooks::{self, Times},
 };
 
@@ -35,6 +35,8 @@ use crate::{
 const BOOTSTRAP_KEY_CHARS_MIN: usize = 16;
 /// How long the places of web hook endpoints may take to be given back.
 const WEBHOOKS_PATIENCE: Duration = Duration::from_secs(5);
+/// How long the relay to NATS may take to give its place back.
+const RELAY_PATIENCE: Duration = Duration::from_secs(5);
 /// How often the metrics' histograms are condensed.
 const METRICS_UPKEEP_EVERY: Duration = Duration::from_secs(5);
 
@@ -54,6 +56,8 @@ pub struct ServeArgs {
     files: FilesArgs,
     #[command(flatten)]
     evidence: EvidenceArgs,
+    #[command(flatten)]
+    nats: NatsArgs,
     /// Under which URL clients reach this server.
     #[arg(long, env = "KEYLEDGER_PUBLIC_URL", value_name = "URL")]
     public_url: Option<String>,
@@ -146,6 +150,7 @@ pub async fn run(args: ServeArgs) -> Result<(), Failure> {
         .map_err(|entry| format!("--allow-outgoing {entry}: not an address, a network such as 10.0.0.0/8, or a host name"))?;
     let envato = envato_config(&args.envato_url, args.envato_token.as_deref())?;
     let evidence = args.evidence.config(&args.store)?;
+    let nats = args.nats.config()?;
     let metrics = install_metrics()?;
     // Before anything else is touched: a second server must not even open the ledger.
     let _lock = match args.store.database_url() {
@@ -187,6 +192,7 @@ pub async fn run(args: ServeArgs) -> Result<(), Failure> {
     let watching = NonZeroU32::new(args.integrity_rate).map(|rate| tokio::spawn(watch::run(Arc::clone(&app), rate)));
     let counting = (args.count_interval > 0).then(|| verifications::start(Arc::clone(&app), Duration::from_secs(args.count_interval)));
     let adding_up = tokio::spawn(statistics::run(Arc::clone(&app)));
+    let relaying = nats.map(|config| tokio::spawn(relay::run(Arc::clone(&app), config)));
     println!("keyledger listening on http://{address}");
     tracing::info!(%address, backend = ledger.store().backend(), "serving");
 
@@ -211,6 +217,11 @@ pub async fn run(args: ServeArgs) -> Result<(), Failure> {
     // It has been told to stop, and leaves its places to other servers.
     if tokio::time::timeout(WEBHOOKS_PATIENCE, webhooks).await.is_err() {
         tracing::warn!("web hook endpoints are told by other servers in a moment only");
+    }
+    if let Some(relaying) = relaying
+        && tokio::time::timeout(RELAY_PATIENCE, relaying).await.is_err()
+    {
+        tracing::warn!("events are relayed to NATS by other servers in a moment only");
     }
     following.abort();
     if let Some(watching) = watching {

@@ -20,6 +20,7 @@ const TAKE: &str = "INSERT INTO consumer (name, position, holder, held_until) VA
                     ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, held_until = excluded.held_until \
                     WHERE consumer.holder = excluded.holder OR consumer.held_until < $5 RETURNING position";
 const MOVE_ON: &str = "UPDATE consumer SET position = $1, held_until = $2 WHERE name = $3 AND holder = $4 AND position <= $1 RETURNING position";
+const PUT: &str = "UPDATE consumer SET position = $1, held_until = $2 WHERE name = $3 AND holder = $4 RETURNING position";
 const GIVE_BACK: &str = "UPDATE consumer SET held_until = $1 WHERE name = $2 AND holder = $3 RETURNING name";
 const BEGIN_ANEW: &str = "INSERT INTO consumer (name, position, holder, held_until) VALUES ($1, -1, $2, $3) ON CONFLICT (name) DO UPDATE \
                           SET position = excluded.position, holder = excluded.holder, held_until = excluded.held_until RETURNING name";
@@ -64,8 +65,21 @@ impl Claim {
     /// # Errors
     /// When the store fails.
     pub async fn move_to(&self, position: i64, together_with: Vec<Statement>) -> Result<bool, StoreError> {
+        self.change(MOVE_ON, position, together_with).await
+    }
+
+    /// Puts it to an event, before or behind where it was: for who is told elsewhere how far it is. `false` where another server took it
+    /// meanwhile: then nothing is done.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn put_to(&self, position: i64, together_with: Vec<Statement>) -> Result<bool, StoreError> {
+        self.change(PUT, position, together_with).await
+    }
+
+    async fn change(&self, sql: &'static str, position: i64, together_with: Vec<Statement>) -> Result<bool, StoreError> {
         let values = vec![position.into(), Value::Time(self.until()), self.name.as_str().into(), Value::Uuid(self.holder)];
-        let mut statements = vec![Statement::new(MOVE_ON, values)];
+        let mut statements = vec![Statement::new(sql, values)];
         statements.extend(together_with);
         Ok(!self.store.change(&statements).await?.is_empty())
     }

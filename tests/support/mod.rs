@@ -13,6 +13,7 @@ pub mod feed;
 pub mod json;
 pub mod keyring;
 pub mod ledger;
+pub mod nats;
 pub mod outside;
 pub mod poll;
 pub mod postgres;

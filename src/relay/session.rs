@@ -1,0 +1,315 @@
+//! One connection to NATS, and what is published on it: pipelined, each message on the condition that the one before it is the stream's last.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use async_nats::jetstream::{
+    self, Context, ErrorCode,
+    context::{ContextBuilder, PublishAckFuture, PublishError, PublishErrorKind},
+    message::PublishMessage,
+    publish::PublishAck,
+};
+use bytes::Bytes;
+use futures::{FutureExt as _, StreamExt as _, future::BoxFuture, stream::FuturesOrdered};
+use tokio::sync::watch;
+use tokio::time::sleep_until;
+
+use super::{
+    Broken, Ended, Told, Wrong,
+    config::{RelayConfig, with_causes},
+    stream::{self, Place, message_id, sequence_kept},
+    tell_lag, tell_relayed,
+};
+use crate::{
+    app::App,
+    feed::{CLAIM_FOR, Claim, FeedError, Filter, Frame},
+    store::{StoreError, StoredEvent},
+};
+
+/// Events on their way: enough that a round trip costs nothing, few enough that what is sent in vain after a failure is little.
+const WINDOW_EVENTS: usize = 256;
+/// Bytes on their way. An event has 64 KiB at most before its personal data is opened, so some always fit.
+const WINDOW_BYTES: usize = 4 * 1024 * 1024;
+/// Events read at a time: a few hundred kilobytes.
+const CHUNK: i64 = 250;
+/// How long an answer of NATS may take. A cluster chooses a new leader in less.
+const ANSWER_PATIENCE: Duration = Duration::from_secs(5);
+/// How often the place is stored while events are relayed, and while there are none: that also keeps other servers from taking it.
+const STORE_EVERY: Duration = Duration::from_secs(1);
+const RENEW_EVERY: Duration = Duration::from_secs(5);
+/// How long it is gone on without a renewal: others may take the place a little later.
+const HELD_FOR: Duration = Duration::from_secs(CLAIM_FOR.as_secs() - 3);
+/// How often in a row the stream may be looked at anew without that one event gets into it.
+const MISSES_MAX: u32 = 5;
+/// The pause before it is: where a cluster chooses a leader, it takes a moment.
+const MISS_PAUSE: Duration = Duration::from_millis(250);
+
+/// An event ready to be sent.
+struct Message {
+    event: Arc<StoredEvent>,
+    body: Bytes,
+}
+
+/// What became of a message.
+struct Answer {
+    position: i64,
+    sequence: u64,
+    bytes: usize,
+    result: Result<PublishAck, PublishError>,
+}
+
+/// The window was dropped: how far the stream is has to be looked at anew.
+struct Missed(String);
+
+/// Relays events over one connection until it breaks.
+pub(super) async fn relay(app: &App, relay: &RelayConfig, claim: &Claim, kept: i64, told: &mut Told) -> Ended {
+    let (gone, mut is_gone) = watch::channel(false);
+    let client = relay.connect(gone).await.map_err(Broken::Away)?;
+    let context = ContextBuilder::new().timeout(ANSWER_PATIENCE).ack_timeout(ANSWER_PATIENCE).build(client);
+    let mut session = Session { app, relay, claim, told, context, kept, window: Window::default(), misses: 0, held_at: Instant::now() };
+    tokio::select! {
+        ended = session.go_on() => ended,
+        // The library would connect again by itself, and send what is on its way there: that would be refused, for what is missing before it.
+        _ = is_gone.wait_for(|is_gone| *is_gone) => Err(Broken::Away("the connection was lost".to_owned())),
+    }
+}
+
+struct Session<'a> {
+    app: &'a App,
+    relay: &'a RelayConfig,
+    claim: &'a Claim,
+    told: &'a mut Told,
+    context: Context,
+    /// The place in the log that is stored.
+    kept: i64,
+    window: Window,
+    /// How often in a row no event got there.
+    misses: u32,
+    /// When the place was last stored or taken.
+    held_at: Instant,
+}
+
+/// What is on its way.
+struct Window {
+    /// How far the stream was when it was looked at, and how far it is known to be.
+    begun: Place,
+    done: Place,
+    /// The last event that was read, and the last one that was sent, with its sequence to be.
+    read: i64,
+    sent: Place,
+    /// Events read that are not sent.
+    ahead: VecDeque<Message>,
+    answers: FuturesOrdered<BoxFuture<'static, Answer>>,
+    bytes: usize,
+    /// How many may be on their way: after a failure one at first, so that one at least gets there whatever is between us.
+    room: usize,
+}
+
+impl Default for Window {
+    fn default() -> Self {
+        Self::new(Place { position: -1, sequence: 0 }, WINDOW_EVENTS)
+    }
+}
+
+impl Window {
+    fn new(place: Place, room: usize) -> Self {
+        Self { begun: place, done: place, read: place.position, sent: place, ahead: VecDeque::new(), answers: FuturesOrdered::new(), bytes: 0, room }
+    }
+
+    fn is_full(&self) -> bool {
+        self.answers.len() >= self.room || self.bytes >= WINDOW_BYTES
+    }
+}
+
+impl Session<'_> {
+    async fn go_on(&mut self) -> Ended {
+        let mut is_first = true;
+        loop {
+            let stream = stream::open(&self.context, self.relay).await?;
+            let place = stream::place(self.app, self.relay, &stream, self.kept).await?;
+            if !stream::keep(self.claim, self.relay, place).await? {
+                return Err(Broken::Lost);
+            }
+            if is_first {
+                self.told.works(self.relay, place);
+            } else {
+                // What was on its way when the window was dropped, and got there.
+                tell_relayed(place.position - self.window.done.position);
+            }
+            if place.position > self.window.done.position {
+                self.misses = 0;
+            }
+            (self.kept, self.held_at) = (place.position, Instant::now());
+            self.window = Window::new(place, if is_first { WINDOW_EVENTS } else { 1 });
+            is_first = false;
+            let Missed(why) = self.publish().await?;
+            tracing::debug!(why, after = self.window.done.position, "the stream is looked at anew");
+            self.misses += 1;
+            if self.misses > MISSES_MAX {
+                return Err(Broken::Away(why));
+            }
+            // All behind the one that failed fail too; those that don't are seen in the stream.
+            while self.window.answers.next().await.is_some() {}
+            tokio::time::sleep(MISS_PAUSE).await;
+        }
+    }
+
+    /// Publishes events until one doesn't get there.
+    async fn publish(&mut self) -> Result<Missed, Broken> {
+        let mut moved = self.app.feed.moved();
+        let mut stored_at = Instant::now();
+        loop {
+            moved.mark_unchanged();
+            let has_more = self.read_on().await?;
+            if let Some(missed) = self.send().await? {
+                return Ok(missed);
+            }
+            let store_by = stored_at + if self.window.done.position > self.kept { STORE_EVERY } else { RENEW_EVERY };
+            if store_by <= Instant::now() {
+                stored_at = Instant::now();
+                self.store(stored_at).await?;
+            } else if !has_more || self.window.is_full() {
+                tokio::select! {
+                    Some(answer) = self.window.answers.next() => if let Some(missed) = self.take_in(answer)? {
+                        return Ok(missed);
+                    },
+                    changed = moved.changed(), if self.window.ahead.is_empty() => if changed.is_err() {
+                        return Err(Broken::Lost);
+                    },
+                    () = sleep_until(store_by.into()) => {}
+                }
+            }
+            while let Some(Some(answer)) = self.window.answers.next().now_or_never() {
+                if let Some(missed) = self.take_in(answer)? {
+                    return Ok(missed);
+                }
+            }
+            tell_lag(self.app.ledger.head_position() - 1 - self.window.done.position);
+        }
+    }
+
+    /// Reads the next events. `false` where there are none, or what was read is not sent yet.
+    async fn read_on(&mut self) -> Result<bool, FeedError> {
+        if !self.window.ahead.is_empty() || self.window.read + 1 >= self.app.ledger.head_position() {
+            return Ok(false);
+        }
+        let mut events = self.app.feed.after(self.window.read, CHUNK).await?;
+        let Some(first) = events.first().map(|event| event.position) else { return Ok(false) };
+        let mut bodies = Vec::new();
+        let written = match write(self.app, self.relay, &events, &mut bodies).await {
+            // What is before a damaged event can still go.
+            Err(FeedError::Unreadable(damaged)) if damaged.position > first => {
+                events.retain(|event| event.position < damaged.position);
+                bodies.clear();
+                write(self.app, self.relay, &events, &mut bodies).await
+            }
+            written => written,
+        };
+        written?;
+        let (bodies, mut from) = (Bytes::from(bodies), 0);
+        for event in events {
+            let end = bodies[from..].iter().position(|byte| *byte == b'\n').map_or(bodies.len(), |length| from + length);
+            self.window.read = event.position;
+            self.window.ahead.push_back(Message { event, body: bodies.slice(from..end) });
+            from = (end + 1).min(bodies.len());
+        }
+        Ok(true)
+    }
+
+    /// Sends what the window has room for.
+    async fn send(&mut self) -> Result<Option<Missed>, Broken> {
+        while !self.window.is_full()
+            && let Some(message) = self.window.ahead.pop_front()
+        {
+            let Message { event, body } = message;
+            let (position, bytes, before) = (event.position, body.len(), self.window.sent.sequence);
+            let subject = format!("{}.{}.{}.{}", self.relay.subject, event.aggregate_type, event.aggregate_id, event.event_type);
+            let (ledger, last) = (self.app.feed.ledger_id(), self.window.sent.position);
+            let mut publish = PublishMessage::build()
+                .message_id(message_id(ledger, position))
+                .expected_stream(&self.relay.stream)
+                .expected_last_sequence(before)
+                .header("Content-Type", "application/cloudevents+json")
+                .payload(body);
+            // What the stream was seen to end with is known by its sequence: a server that was started again may have forgotten its id. Behind
+            // that the id counts too, or somebody else's message would stand for the one of ours that it made be refused.
+            if self.window.sent != self.window.begun {
+                publish = publish.expected_last_message_id(message_id(ledger, last));
+            }
+            match self.context.send_publish(subject, publish).await {
+                Ok(answer) => self.window.answers.push_back(waited_for(answer, position, before + 1, bytes)),
+                Err(error) => return self.failed(position, &error).map(Some),
+            }
+            self.window.sent = Place { position, sequence: before + 1 };
+            self.window.bytes += bytes;
+        }
+        Ok(None)
+    }
+
+    /// Notes what became of the first message on its way.
+    fn take_in(&mut self, answer: Answer) -> Result<Option<Missed>, Broken> {
+        let Answer { position, sequence, bytes, result } = answer;
+        self.window.bytes = self.window.bytes.saturating_sub(bytes);
+        match result {
+            // A duplicate at its own place is one that got there although its acknowledgement did not.
+            Ok(ack) if ack.sequence == sequence => {
+                self.window.done = Place { position, sequence };
+                self.window.room = (self.window.room + 1).min(WINDOW_EVENTS);
+                self.misses = 0;
+                tell_relayed(1);
+                Ok(None)
+            }
+            Ok(ack) => Ok(Some(Missed(format!("event {position} is message {} of the stream, not {sequence}", ack.sequence)))),
+            Err(error) => self.failed(position, &error).map(Some),
+        }
+    }
+
+    /// Whether a failure goes by when the stream is looked at anew.
+    fn failed(&self, position: i64, error: &PublishError) -> Result<Missed, Broken> {
+        let missed = || Ok(Missed(format!("event {position}: {}", with_causes(error))));
+        match error.kind() {
+            PublishErrorKind::MaxPayloadExceeded => Err(Wrong::TooLarge { position, problem: with_causes(error) }.into()),
+            PublishErrorKind::Other => match jetstream_error(error) {
+                Some(refused) if refused.error_code() == ErrorCode::STREAM_SEQUENCE_NOT_MATCH => missed(),
+                // A full disk or a stream's limits; what is for a moment only has 503.
+                Some(refused) if refused.code() != 503 || refused.error_code() == ErrorCode::STREAM_STORE_FAILED => {
+                    Err(Wrong::Refused { stream: self.relay.stream.clone(), position, problem: refused.to_string() }.into())
+                }
+                _ => missed(),
+            },
+            _ => missed(),
+        }
+    }
+
+    /// Stores the place, and holds it longer.
+    async fn store(&mut self, now: Instant) -> Result<(), Broken> {
+        let done = self.window.done;
+        match self.claim.move_to(done.position, vec![sequence_kept(&self.relay.stream, done.sequence)]).await {
+            Ok(true) => {
+                (self.kept, self.held_at) = (done.position, now);
+                Ok(())
+            }
+            Ok(false) => Err(Broken::Lost),
+            Err(error) if self.held_at.elapsed() < HELD_FOR => {
+                tracing::debug!(%error, "how far the relay to NATS is can't be stored yet");
+                Ok(())
+            }
+            Err(error) => Err(StoreError::into(error)),
+        }
+    }
+}
+
+/// Writes events, each on a line of its own.
+async fn write(app: &App, relay: &RelayConfig, events: &[Arc<StoredEvent>], out: &mut Vec<u8>) -> Result<(), FeedError> {
+    let mut lines = app.feed.json(relay.sight, Frame::Line, out);
+    app.feed.write(events, &Filter::default(), events.len(), &mut lines).await.map(drop)
+}
+
+fn jetstream_error(error: &PublishError) -> Option<&jetstream::Error> {
+    std::error::Error::source(error)?.downcast_ref()
+}
+
+fn waited_for(answer: PublishAckFuture, position: i64, sequence: u64, bytes: usize) -> BoxFuture<'static, Answer> {
+    answer.into_future().map(move |result| Answer { position, sequence, bytes, result }).boxed()
+}
