@@ -31,8 +31,11 @@ const PING_EVERY: Duration = Duration::from_secs(5);
 /// Why events can't be relayed so.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ConfigError {
-    #[error("--nats-url {0}: must be nats://host:port or tls://host:port, several with commas between")]
-    Url(String),
+    #[error(
+        "--nats-url: address {0} of it is none: must be nats://host:port or tls://host:port, several with commas between; in a password a comma \
+         is %2C, an @ %40, a colon %3A and a slash %2F"
+    )]
+    Url(usize),
     #[error("--nats-url: {SERVERS_MAX} servers at most can be named; a cluster says by itself which others there are")]
     TooManyServers,
     #[error("--nats-url: all servers must be given with the same user and password, or one of them alone with any")]
@@ -101,10 +104,9 @@ fn is_word(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
 }
 
-/// The address of a server, without the login that stands in it; no error repeats a password.
-fn server(text: &str) -> Result<(ServerAddr, Login), ConfigError> {
-    let bare = |text: &str| text.rsplit('@').next().unwrap_or_default().to_owned();
-    let of = || ConfigError::Url(bare(text));
+/// The address of a server, without the login that stands in it. No error repeats what may be a password.
+fn server(number: usize, text: &str) -> Result<(ServerAddr, Login), ConfigError> {
+    let of = || ConfigError::Url(number);
     let mut url = Url::parse(text).map_err(|_| of())?;
     let is_address = matches!(url.scheme(), "nats" | "tls") && url.host_str().is_some_and(|host| !host.is_empty());
     if !is_address || !matches!(url.path(), "" | "/") || url.query().is_some() || url.fragment().is_some() {
@@ -132,8 +134,8 @@ impl Login {
 
 fn servers(text: &str) -> Result<(Vec<ServerAddr>, Login), ConfigError> {
     let (mut servers, mut login) = (Vec::new(), Login::Nobody);
-    for text in text.split(',').map(str::trim).filter(|text| !text.is_empty()) {
-        let (address, own) = server(text)?;
+    for (text, number) in text.split(',').map(str::trim).filter(|text| !text.is_empty()).zip(1..) {
+        let (address, own) = server(number, text)?;
         match (&login, &own) {
             (_, Login::Nobody) => {}
             (Login::Nobody, _) => login = own,
@@ -220,14 +222,16 @@ impl RelayConfig {
         format!("{}.>", self.subject)
     }
 
-    /// Connects to one of the servers. `is_gone` is told when the connection is lost.
+    /// Connects to one of the servers. `heard` is told what is heard of the connection.
     ///
     /// # Errors
     /// When none of them lets us in.
-    pub(super) async fn connect(&self, is_gone: watch::Sender<bool>) -> Result<async_nats::Client, String> {
+    pub(super) async fn connect(&self, heard: watch::Sender<Heard>) -> Result<async_nats::Client, String> {
         let on_event = move |event| {
-            if matches!(event, Event::Disconnected | Event::Closed) {
-                is_gone.send_replace(true);
+            match event {
+                Event::Disconnected | Event::Closed => heard.send_modify(|heard| heard.is_gone = true),
+                Event::ServerError(error) => heard.send_modify(|heard| heard.said = Some(with_causes(&error))),
+                _ => {}
             }
             std::future::ready(())
         };
@@ -251,6 +255,14 @@ impl RelayConfig {
         }
         options.connect(&self.servers[..]).await.map_err(|error| with_causes(&error))
     }
+}
+
+/// What is heard of a connection beside its answers.
+#[derive(Debug, Default)]
+pub(super) struct Heard {
+    pub is_gone: bool,
+    /// The server's last complaint, as of a missing permission.
+    pub said: Option<String>,
 }
 
 /// An error with what led to it, on one line.
@@ -305,7 +317,16 @@ mod tests {
 
     #[test]
     fn what_can_not_be_is_said_without_secrets() {
-        for url in ["localhost:4222", "http://a", "nats://", "nats://a/path", "nats://a?x=1", "nats://me:secret@"] {
+        for url in [
+            "localhost:4222",
+            "http://a",
+            "nats://",
+            "nats://a/path",
+            "nats://a?x=1",
+            "nats://me:secret@",
+            "nats://me:secret",
+            "nats://me:secret,more@a",
+        ] {
             let said = error(given(url));
             assert!(said.starts_with("--nats-url") && !said.contains("secret"), "{url}: {said}");
         }

@@ -107,18 +107,21 @@ fn place_name(stream: &str) -> String {
 #[derive(Debug, Default)]
 struct Told {
     trouble: Option<String>,
-    /// Whether the session got so far that it could publish.
+    /// Whether the session does what it is for.
     works: bool,
     waits: u32,
 }
 
 impl Told {
-    fn works(&mut self, relay: &RelayConfig, place: stream::Place) {
-        self.works = true;
+    /// An event got there, or there is none to send.
+    fn works(&mut self, relay: &RelayConfig, position: i64) {
+        if std::mem::replace(&mut self.works, true) {
+            return;
+        }
         if self.trouble.take().is_some() {
-            tracing::info!(stream = relay.stream, after = place.position, "events are relayed to NATS again");
+            tracing::info!(stream = relay.stream, after = position, "events are relayed to NATS again");
         } else {
-            tracing::info!(stream = relay.stream, after = place.position, "events are relayed to NATS");
+            tracing::info!(stream = relay.stream, after = position, "events are relayed to NATS");
         }
     }
 
@@ -139,6 +142,8 @@ impl Told {
                 ("away".to_owned(), WAIT_MAX.min(WAIT_FIRST.saturating_mul(1 << (self.waits - 1).min(16))))
             }
             Broken::Store(_) => ("store".to_owned(), TROUBLE_PAUSE),
+            // How large it is depends on what is sent with it.
+            Broken::Wrong(Wrong::TooLarge { position, .. }) => (format!("too large: {position}"), TROUBLE_PAUSE),
             Broken::Wrong(wrong) => (wrong.to_string(), TROUBLE_PAUSE),
         };
         if self.trouble.as_ref() == Some(&kind) {
@@ -180,7 +185,7 @@ pub async fn run(app: Arc<App>, relay: RelayConfig) {
 async fn turn(app: &App, relay: &RelayConfig, claim: &Claim, told: &mut Told) -> Duration {
     let broken = match claim.take(-1).await {
         Ok(None) => return LOOK_EVERY,
-        Ok(Some(kept)) => match session::relay(app, relay, claim, kept, told).await {
+        Ok(Some(_)) => match session::relay(app, relay, claim, told).await {
             Ok(never) => match never {},
             Err(broken) => broken,
         },

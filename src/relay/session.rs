@@ -17,7 +17,7 @@ use tokio::time::sleep_until;
 
 use super::{
     Broken, Ended, Told, Wrong,
-    config::{RelayConfig, with_causes},
+    config::{Heard, RelayConfig, with_causes},
     stream::{self, Place, message_id, sequence_kept},
     tell_lag, tell_relayed,
 };
@@ -31,8 +31,9 @@ use crate::{
 const WINDOW_EVENTS: usize = 256;
 /// Bytes on their way. An event has 64 KiB at most before its personal data is opened, so some always fit.
 const WINDOW_BYTES: usize = 4 * 1024 * 1024;
-/// Events read at a time: a few hundred kilobytes.
+/// Events read at a time, and bytes of them that are written at a time: while one of them is on its way, all are in memory.
 const CHUNK: i64 = 250;
+const CHUNK_BYTES: usize = 1024 * 1024;
 /// How long an answer of NATS may take. A cluster chooses a new leader in less.
 const ANSWER_PATIENCE: Duration = Duration::from_secs(5);
 /// How often the place is stored while events are relayed, and while there are none: that also keeps other servers from taking it.
@@ -60,18 +61,28 @@ struct Answer {
 }
 
 /// The window was dropped: how far the stream is has to be looked at anew.
-struct Missed(String);
+struct Missed {
+    why: String,
+    /// What it means when it stays so.
+    meaning: Option<Wrong>,
+}
 
 /// Relays events over one connection until it breaks.
-pub(super) async fn relay(app: &App, relay: &RelayConfig, claim: &Claim, kept: i64, told: &mut Told) -> Ended {
-    let (gone, mut is_gone) = watch::channel(false);
-    let client = relay.connect(gone).await.map_err(Broken::Away)?;
+pub(super) async fn relay(app: &App, relay: &RelayConfig, claim: &Claim, told: &mut Told) -> Ended {
+    let (heard, mut hearing) = watch::channel(Heard::default());
+    let client = relay.connect(heard).await.map_err(Broken::Away)?;
     let context = ContextBuilder::new().timeout(ANSWER_PATIENCE).ack_timeout(ANSWER_PATIENCE).build(client);
-    let mut session = Session { app, relay, claim, told, context, kept, window: Window::default(), misses: 0, held_at: Instant::now() };
-    tokio::select! {
+    let mut session = Session { app, relay, claim, told, context, kept: -1, window: Window::default(), misses: 0, held_at: Instant::now() };
+    let ended = tokio::select! {
         ended = session.go_on() => ended,
         // The library would connect again by itself, and send what is on its way there: that would be refused, for what is missing before it.
-        _ = is_gone.wait_for(|is_gone| *is_gone) => Err(Broken::Away("the connection was lost".to_owned())),
+        _ = hearing.wait_for(|heard| heard.is_gone) => Err(Broken::Away("the connection was lost".to_owned())),
+    };
+    // Whoever may not publish is told so beside the answers, which only don't come.
+    let said = hearing.borrow().said.clone();
+    match (ended, said) {
+        (Err(Broken::Away(why)), Some(said)) => Err(Broken::Away(format!("{why}; the server said: {said}"))),
+        (ended, _) => ended,
     }
 }
 
@@ -127,13 +138,14 @@ impl Session<'_> {
         let mut is_first = true;
         loop {
             let stream = stream::open(&self.context, self.relay).await?;
-            let place = stream::place(self.app, self.relay, &stream, self.kept).await?;
+            let place = stream::place(self.app, self.relay, self.claim, &stream).await?;
             if !stream::keep(self.claim, self.relay, place).await? {
                 return Err(Broken::Lost);
             }
-            if is_first {
-                self.told.works(self.relay, place);
-            } else {
+            if place.position + 1 >= self.app.ledger.head_position() {
+                self.told.works(self.relay, place.position);
+            }
+            if !is_first {
                 // What was on its way when the window was dropped, and got there.
                 tell_relayed(place.position - self.window.done.position);
             }
@@ -143,11 +155,24 @@ impl Session<'_> {
             (self.kept, self.held_at) = (place.position, Instant::now());
             self.window = Window::new(place, if is_first { WINDOW_EVENTS } else { 1 });
             is_first = false;
-            let Missed(why) = self.publish().await?;
-            tracing::debug!(why, after = self.window.done.position, "the stream is looked at anew");
+            let missed = match self.publish().await {
+                Ok(missed) => missed,
+                Err(broken) => {
+                    if matches!(broken, Broken::Wrong(_)) {
+                        // What is before the event that can't be sent still gets there.
+                        while let Some(answer) = self.window.answers.next().await {
+                            if self.take_in(answer)?.is_some() {
+                                break;
+                            }
+                        }
+                    }
+                    return Err(broken);
+                }
+            };
+            tracing::debug!(why = missed.why, after = self.window.done.position, "the stream is looked at anew");
             self.misses += 1;
             if self.misses > MISSES_MAX {
-                return Err(Broken::Away(why));
+                return Err(missed.meaning.map_or(Broken::Away(missed.why), Broken::Wrong));
             }
             // All behind the one that failed fail too; those that don't are seen in the stream.
             while self.window.answers.next().await.is_some() {}
@@ -196,6 +221,14 @@ impl Session<'_> {
         }
         let mut events = self.app.feed.after(self.window.read, CHUNK).await?;
         let Some(first) = events.first().map(|event| event.position) else { return Ok(false) };
+        let mut bytes = 0;
+        let fits = |event: &&Arc<StoredEvent>| {
+            let before = bytes;
+            bytes += event.payload.len();
+            before < CHUNK_BYTES
+        };
+        let fitting = events.iter().take_while(fits).count();
+        events.truncate(fitting);
         let mut bodies = Vec::new();
         let written = match write(self.app, self.relay, &events, &mut bodies).await {
             // What is before a damaged event can still go.
@@ -258,28 +291,26 @@ impl Session<'_> {
                 self.window.room = (self.window.room + 1).min(WINDOW_EVENTS);
                 self.misses = 0;
                 tell_relayed(1);
+                self.told.works(self.relay, position);
                 Ok(None)
             }
-            Ok(ack) => Ok(Some(Missed(format!("event {position} is message {} of the stream, not {sequence}", ack.sequence)))),
+            Ok(ack) => {
+                let why = format!("event {position} is message {} of the stream, not {sequence}", ack.sequence);
+                Ok(Some(Missed { why, meaning: None }))
+            }
             Err(error) => self.failed(position, &error).map(Some),
         }
     }
 
-    /// Whether a failure goes by when the stream is looked at anew.
+    /// Whether a failure may go by when the stream is looked at anew.
     fn failed(&self, position: i64, error: &PublishError) -> Result<Missed, Broken> {
-        let missed = || Ok(Missed(format!("event {position}: {}", with_causes(error))));
-        match error.kind() {
-            PublishErrorKind::MaxPayloadExceeded => Err(Wrong::TooLarge { position, problem: with_causes(error) }.into()),
-            PublishErrorKind::Other => match jetstream_error(error) {
-                Some(refused) if refused.error_code() == ErrorCode::STREAM_SEQUENCE_NOT_MATCH => missed(),
-                // A full disk or a stream's limits; what is for a moment only has 503.
-                Some(refused) if refused.code() != 503 || refused.error_code() == ErrorCode::STREAM_STORE_FAILED => {
-                    Err(Wrong::Refused { stream: self.relay.stream.clone(), position, problem: refused.to_string() }.into())
-                }
-                _ => missed(),
-            },
-            _ => missed(),
+        if error.kind() == PublishErrorKind::MaxPayloadExceeded {
+            return Err(Wrong::TooLarge { position, problem: with_causes(error) }.into());
         }
+        // A full disk or a stream's limits; what is for a moment only has 503.
+        let refused = jetstream_error(error).filter(|refused| refused.code() != 503 || refused.error_code() == ErrorCode::STREAM_STORE_FAILED);
+        let meaning = refused.map(|refused| Wrong::Refused { stream: self.relay.stream.clone(), position, problem: refused.to_string() });
+        Ok(Missed { why: format!("event {position}: {}", with_causes(error)), meaning })
     }
 
     /// Stores the place, and holds it longer.

@@ -25,10 +25,13 @@ const DUPLICATE_WINDOW: std::time::Duration = std::time::Duration::from_secs(2 *
 /// The header that says whose event a message is, and which.
 pub(super) const ID_HEADER: &str = "Nats-Msg-Id";
 
-const SEQUENCE: &str = "SELECT position FROM consumer WHERE name = $1";
+const KEPT: &str = "SELECT name, position FROM consumer WHERE name IN ($1, $2)";
 /// Beside the place in the log stands which message of the stream it is: as long as the stream has its last message, nobody asks.
 const KEEP_SEQUENCE: &str = "INSERT INTO consumer (name, position, holder, held_until) VALUES ($1, $2, $3, $4) \
                              ON CONFLICT (name) DO UPDATE SET position = excluded.position, holder = excluded.holder";
+
+/// Messages of others that are looked past for the last one of ours.
+const STRANGERS_MAX: u64 = 16;
 
 /// How far a stream has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +41,9 @@ pub(super) struct Place {
     /// The sequence of its last message; 0 where it never had one.
     pub sequence: u64,
 }
+
+/// A stream whose messages can't be counted on: none comes so far.
+const UNKNOWN: Place = Place { position: -1, sequence: u64::MAX };
 
 /// The id of an event's message.
 pub(super) fn message_id(ledger: Uuid, position: i64) -> String {
@@ -142,13 +148,42 @@ fn sequence_name(stream: &str) -> String {
     format!("{}/sequence", super::place_name(stream))
 }
 
-async fn kept_sequence(app: &App, stream: &str) -> Result<Option<u64>, StoreError> {
-    let rows = app.feed.store().query(SEQUENCE, &[sequence_name(stream).as_str().into()]).await?;
-    Ok(rows.first().and_then(|row| if let [Value::Int(sequence)] = row.as_slice() { u64::try_from(*sequence).ok() } else { None }))
+/// The place that was kept: the last event, and the message that it was; `None` where nothing was ever relayed.
+async fn kept(app: &App, stream: &str) -> Result<Option<(i64, u64)>, StoreError> {
+    let (place, sequence) = (super::place_name(stream), sequence_name(stream));
+    let rows = app.feed.store().query(KEPT, &[place.as_str().into(), sequence.as_str().into()]).await?;
+    let of = |wanted: &str| {
+        rows.iter().find_map(|row| match row.as_slice() {
+            [Value::Text(name), Value::Int(position)] if name == wanted => Some(*position),
+            _ => None,
+        })
+    };
+    Ok(of(&place).zip(of(&sequence).and_then(|sequence| u64::try_from(sequence).ok())))
+}
+
+/// Notes what a message that is not ours stands behind, so that who counts when it is gone counts right.
+async fn count_stranger(app: &App, relay: &RelayConfig, claim: &Claim, stream: &Stream, sequence: u64) -> Result<(), Broken> {
+    if kept(app, &relay.stream).await?.is_none() {
+        return Ok(());
+    }
+    let own = app.feed.ledger_id();
+    for before in (sequence.saturating_sub(STRANGERS_MAX)..sequence).rev().filter(|before| *before > 0) {
+        let Ok(message) = stream.get_raw_message(before).await else { break };
+        if let Some((ledger, position)) = message.headers.get(ID_HEADER).and_then(|id| parse_id(id.as_str())) {
+            if ledger == own {
+                keep(claim, relay, Place { position, sequence }).await?;
+                return Ok(());
+            }
+            break;
+        }
+    }
+    // Nobody can tell any more: a person has to look.
+    keep(claim, relay, UNKNOWN).await?;
+    Ok(())
 }
 
 /// How far the stream has come. Its own last message says so; where that is gone, each message was one event, so their number does.
-pub(super) async fn place(app: &App, relay: &RelayConfig, stream: &Stream, kept: i64) -> Result<Place, Broken> {
+pub(super) async fn place(app: &App, relay: &RelayConfig, claim: &Claim, stream: &Stream) -> Result<Place, Broken> {
     let name = || relay.stream.clone();
     let sequence = stream.cached_info().state.last_sequence;
     if sequence == 0 {
@@ -163,7 +198,7 @@ pub(super) async fn place(app: &App, relay: &RelayConfig, stream: &Stream, kept:
     };
     let next = app.feed.next_position().await?;
     let Some(message) = message else {
-        let position = after_gone(sequence, kept, kept_sequence(app, &relay.stream).await?);
+        let position = after_gone(sequence, kept(app, &relay.stream).await?);
         return match position {
             Some(position) if position < next => Ok(Place { position, sequence }),
             Some(position) => Err(Wrong::Ahead { stream: name(), position, last: next - 1 }.into()),
@@ -172,9 +207,12 @@ pub(super) async fn place(app: &App, relay: &RelayConfig, stream: &Stream, kept:
     };
     let id = message.headers.get(ID_HEADER).and_then(|id| parse_id(id.as_str()));
     let (Some((ledger, position)), Ok(Body { eventid })) = (id, serde_json::from_slice::<Body>(&message.payload)) else {
+        count_stranger(app, relay, claim, stream, sequence).await?;
         return Err(Wrong::NotOurs { stream: name(), sequence }.into());
     };
     if ledger != app.feed.ledger_id() {
+        // When its messages are gone, it is still the other's.
+        keep(claim, relay, UNKNOWN).await?;
         return Err(Wrong::OtherLedger { stream: name(), ledger, own: app.feed.ledger_id() }.into());
     }
     if position >= next {
@@ -188,15 +226,11 @@ pub(super) async fn place(app: &App, relay: &RelayConfig, stream: &Stream, kept:
 }
 
 /// The last event of a stream whose last message is gone: purged, aged out, or worked off.
-fn after_gone(sequence: u64, kept: i64, kept_sequence: Option<u64>) -> Option<i64> {
-    match kept_sequence {
-        // Whatever it had was not ours.
-        None => Some(-1),
-        Some(kept_sequence) => {
-            let more = i64::try_from(sequence.checked_sub(kept_sequence)?).ok()?;
-            kept.checked_add(more)
-        }
-    }
+fn after_gone(sequence: u64, kept: Option<(i64, u64)>) -> Option<i64> {
+    // Where nothing was kept, whatever it had was not ours.
+    let Some((position, kept_sequence)) = kept else { return Some(-1) };
+    let more = i64::try_from(sequence.checked_sub(kept_sequence)?).ok()?;
+    position.checked_add(more)
 }
 
 /// Keeps where a stream was found to be. `false` where another server took the place meanwhile.
@@ -230,9 +264,9 @@ mod tests {
 
     #[test]
     fn a_stream_without_its_last_message_is_counted_on() {
-        assert_eq!(after_gone(12, -1, None), Some(-1));
-        assert_eq!(after_gone(12, 9, Some(10)), Some(11));
-        assert_eq!(after_gone(12, 9, Some(12)), Some(9));
-        assert_eq!(after_gone(3, 9, Some(12)), None);
+        assert_eq!(after_gone(12, None), Some(-1));
+        assert_eq!(after_gone(12, Some((9, 10))), Some(11));
+        assert_eq!(after_gone(12, Some((9, 12))), Some(9));
+        assert_eq!(after_gone(3, Some((9, 12))), None);
     }
 }

@@ -11,8 +11,8 @@ use crate::support::nats::NatsServer;
 use crate::support::{Backend, Ledger, Server, both_backends, eventually, fields, soak_rounds};
 use crate::{STREAM, active, expect_whole, load, relaying};
 
-/// Kills in the middle of a load.
-const ROUNDS: usize = 4;
+/// Kills in the middle of a load; after each, the place has to become free.
+const ROUNDS: usize = 2;
 const CALLERS: usize = 16;
 /// A window so short that no server remembers an event that another relay has published.
 const TINY_WINDOW: Duration = Duration::from_millis(100);
@@ -39,7 +39,8 @@ async fn a_server_killed_again_and_again_neither_loses_nor_doubles(backend: Back
         let (client, is_over) = (running.client(), AtomicBool::new(false));
         let clients = || client.clone();
         let killing = async {
-            tokio::time::sleep(Duration::from_millis(rand::random_range(500..1_500))).await;
+            eventually("it relays", || async { running.log_text().contains("events are relayed to NATS").then_some(()) }).await;
+            tokio::time::sleep(Duration::from_millis(rand::random_range(300..1_500))).await;
             is_over.store(true, Ordering::Relaxed);
             running.kill_9();
         };
@@ -74,7 +75,7 @@ async fn where_the_relaying_node_is_killed_the_other_goes_on() {
         one.kill_9();
         let died = std::time::Instant::now();
         eventually("the other one relays", || async { other.log_text().contains("events are relayed to NATS").then_some(()) }).await;
-        assert!(died.elapsed() < Duration::from_secs(18), "it took {:?}", died.elapsed());
+        assert!(died.elapsed() < Duration::from_secs(30), "it took {:?}", died.elapsed());
         tokio::time::sleep(Duration::from_secs(1)).await;
         is_over.store(true, Ordering::Relaxed);
     };
@@ -124,6 +125,6 @@ async fn where_the_relaying_node_stands_still_the_other_goes_on_and_is_not_distu
     let again = || async { (one.log_text().matches("events are relayed to NATS").count() > count).then_some(()) };
     let left = std::time::Instant::now();
     eventually("the first one relays again", again).await;
-    assert!(left.elapsed() < Duration::from_secs(5), "it took {:?}", left.elapsed());
+    assert!(left.elapsed() < Duration::from_secs(12), "it took {:?}", left.elapsed());
     expect_whole(&nats.context().await, &ledger).await;
 }

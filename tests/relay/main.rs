@@ -5,7 +5,6 @@ mod support;
 
 mod clusters;
 mod kills;
-mod speed;
 mod streams;
 
 use async_nats::jetstream::{Context, message::StreamMessage};
@@ -145,8 +144,9 @@ async fn what_can_not_be_is_said_at_the_start() {
     let ledger = Ledger::new(Backend::Sqlite).await;
     let refused = async |args: &[&str]| ledger.run(&[&["serve", "--listen", "127.0.0.1:0"][..], args].concat()).await.failure(1);
     for (args, said) in [
-        (&["--nats-url", "localhost:4222"][..], "--nats-url localhost:4222: must be nats://host:port"),
-        (&["--nats-url", "nats://me:secret@h:99999"], "--nats-url h:99999"),
+        (&["--nats-url", "localhost:4222"][..], "--nats-url: address 1 of it is none: must be nats://host:port"),
+        (&["--nats-url", "nats://me:secret@h:99999"], "--nats-url: address 1"),
+        (&["--nats-url", "nats://a,nats://me:secret"], "--nats-url: address 2"),
         (&["--nats-url", "nats://h", "--nats-stream", "a.b"], "--nats-stream a.b"),
         (&["--nats-url", "nats://h", "--nats-subject", "a.*"], "--nats-subject a.*"),
         (&["--nats-url", "nats://h", "--nats-replicas", "6"], "--nats-replicas 6: must be 1 to 5"),

@@ -113,6 +113,36 @@ async fn a_stream_that_is_not_the_relays_gets_nothing() {
     context.publish("keyledger.hello", "hello".into()).await.expect("sent").await.expect("published");
     on.api.new_product().await;
     eventually("the relay stops", || async { (on.server.log_text().matches("only keyledger may publish to it").count() == 2).then_some(()) }).await;
+    // When it is taken away again, no event is missing: it was counted as none.
+    let stream = opened(&context, STREAM).await;
+    let strange = stream.cached_info().state.last_sequence;
+    assert!(stream.delete_message(strange).await.expect("it can be deleted"));
+    let last = on.ledger.event_count().await - 1;
+    eventually("the relay goes on", || async {
+        let state = opened(&context, STREAM).await.cached_info().state.clone();
+        let message = opened(&context, STREAM).await.get_raw_message(state.last_sequence).await.ok()?;
+        (position(&message) == last).then_some(())
+    })
+    .await;
+    let state = opened(&context, STREAM).await.cached_info().state.clone();
+    let mut relayed = Vec::new();
+    for sequence in (state.first_sequence..=state.last_sequence).filter(|sequence| *sequence != strange) {
+        relayed.push(position(&stream.get_raw_message(sequence).await.expect("a message")));
+    }
+    assert_eq!(relayed, (0..=last).collect::<Vec<_>>());
+}
+
+/// The likeliest mistake of who makes a user by hand.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_missing_permission_is_said() {
+    let permissions = "authorization { users: [{ user: relay, password: secret, permissions: { publish: [\"$JS.API.>\"], subscribe: [\"_INBOX.>\"] } }, \
+                       { user: test, password: test }] }";
+    let nats = NatsServer::new("careful", crate::support::nats::free_port(), permissions);
+    nats.restart();
+    let url = format!("nats://relay:secret@127.0.0.1:{}", nats.port);
+    let on = Running::start_with(Backend::Sqlite, relaying(&url)).await;
+    says(&on.server, "Permissions Violation").await;
+    assert!(!on.server.log_text().contains("secret"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -190,10 +220,13 @@ async fn an_event_that_is_too_large_is_not_left_out() {
     let on = Running::start_with(Backend::Sqlite, relaying(&nats.url())).await;
     let product = on.api.new_product_with(crate::support::fields!(description: "x".repeat(5_000))).await;
     says(&on.server, "is too large for the NATS server").await;
+    let (_, events) = on.api.feed_page("limit=1000").await;
+    let large = events.iter().position(|event| event.to_string().len() > 4_000).expect("a large event") as i64;
     let relayed: Vec<i64> = messages(&nats.context().await, STREAM).await.iter().map(position).collect();
-    assert_eq!(relayed, (0..relayed.len() as i64).collect::<Vec<_>>());
-    assert!((relayed.len() as i64) < on.ledger.event_count().await);
-    let _ = product;
+    assert_eq!(relayed, (0..large).collect::<Vec<_>>(), "all that is before it, in product {product}");
+    // Said once, however often it is looked.
+    tokio::time::sleep(std::time::Duration::from_secs(11)).await;
+    assert_eq!(on.server.log_text().matches("is too large for the NATS server").count(), 1, "{}", on.server.log_text());
 }
 
 /// A certificate of 127.0.0.1 and who vouches for it.

@@ -7,6 +7,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::poll::eventually;
+use super::ports::free_port;
 use super::postgres;
 
 /// A durable cluster on a port of its own; stopped and deleted when dropped.
@@ -134,9 +135,4 @@ fn newest_installed() -> String {
     let newest = versions.filter_map(|entry| entry.file_name().to_string_lossy().parse::<u32>().ok()).max();
     let newest = newest.expect("PostgreSQL is not installed: run scripts/test, or apt-get install postgresql");
     format!("/usr/lib/postgresql/{newest}/bin")
-}
-
-fn free_port() -> u16 {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("a bound socket has an address").port()
 }

@@ -16,6 +16,7 @@ pub mod ledger;
 pub mod nats;
 pub mod outside;
 pub mod poll;
+pub mod ports;
 pub mod postgres;
 pub mod raw;
 pub mod receiver;

@@ -8,6 +8,7 @@ use async_nats::jetstream::{self, Context, ErrorCode, context::GetStreamErrorKin
 use tempfile::TempDir;
 
 use super::poll::eventually;
+pub use super::ports::free_port;
 
 /// One server. Dropping it kills the process and deletes what it stored.
 pub struct NatsServer {
@@ -157,9 +158,4 @@ fn program() -> PathBuf {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let found = std::env::split_paths(&path).map(|folder| folder.join("nats-server")).chain([debian]).find(|program| program.is_file());
     found.expect("nats-server is not installed: run scripts/test, or apt-get install nats-server")
-}
-
-pub fn free_port() -> u16 {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("a bound socket has an address").port()
 }
