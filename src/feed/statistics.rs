@@ -33,18 +33,19 @@ const CHUNK: i64 = 1_000;
 /// What writers are given between two chunks.
 const PAUSE: Duration = Duration::from_millis(10);
 
-const ADD: &str = "INSERT INTO daily_statistics (day, product, created, assigned, activations, deactivations, refusals, verifications) \
-                   VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (day, product) DO UPDATE SET \
+const ADD: &str = "INSERT INTO daily_statistics (day, product, created, assigned, activations, deactivations, refusals, verifications, licenses) \
+                   VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (day, product) DO UPDATE SET \
                    created = daily_statistics.created + excluded.created, assigned = daily_statistics.assigned + excluded.assigned, \
                    activations = daily_statistics.activations + excluded.activations, \
                    deactivations = daily_statistics.deactivations + excluded.deactivations, \
                    refusals = daily_statistics.refusals + excluded.refusals, \
-                   verifications = daily_statistics.verifications + excluded.verifications";
+                   verifications = daily_statistics.verifications + excluded.verifications, \
+                   licenses = daily_statistics.licenses + excluded.licenses";
 const FORGET_ALL: &str = "DELETE FROM daily_statistics";
 const POSITION: &str = "SELECT position FROM consumer WHERE name = $1";
-const PAGE: &str = "SELECT day, product, created, assigned, activations, deactivations, refusals, verifications FROM daily_statistics \
+const PAGE: &str = "SELECT day, product, created, assigned, activations, deactivations, refusals, verifications, licenses FROM daily_statistics \
                     WHERE day >= $1 AND day <= $2 AND (day, product) > ($3, $4) ORDER BY day, product LIMIT $5";
-const PAGE_OF_PRODUCT: &str = "SELECT day, product, created, assigned, activations, deactivations, refusals, verifications \
+const PAGE_OF_PRODUCT: &str = "SELECT day, product, created, assigned, activations, deactivations, refusals, verifications, licenses \
                                FROM daily_statistics WHERE product = $1 AND day >= $2 AND day <= $3 AND day > $4 ORDER BY day LIMIT $5";
 
 /// What happened on one day to one product.
@@ -59,6 +60,8 @@ pub struct Counts {
     /// Refusals that were recorded: one for each license, reason and minute.
     pub refusals: i64,
     pub verifications: i64,
+    /// How many more licenses the product has, or fewer.
+    pub licenses: i64,
 }
 
 /// A day, since 1970-01-01, and a product.
@@ -72,14 +75,20 @@ impl AddAssign for Counts {
         self.deactivations += other.deactivations;
         self.refusals += other.refusals;
         self.verifications += other.verifications;
+        self.licenses += other.licenses;
     }
 }
 
-/// What an event of a license counts as. No wildcard: a new one makes the compiler ask.
+/// What an event of a license counts as, for its product. No wildcard: a new one makes the compiler ask.
 fn counts_of(event: &LicenseEvent) -> Option<Counts> {
     let none = Counts::default();
     match event {
-        LicenseEvent::LicenseCreated(event) => Some(Counts { created: 1, assigned: i64::from(event.status == Status::Assigned), ..none }),
+        LicenseEvent::LicenseCreated(event) => {
+            Some(Counts { created: 1, assigned: i64::from(event.status == Status::Assigned), licenses: 1, ..none })
+        }
+        // It left another one, which is counted beside this.
+        LicenseEvent::LicenseProductChanged(_) => Some(Counts { licenses: 1, ..none }),
+        LicenseEvent::LicenseDeleted(_) => Some(Counts { licenses: -1, ..none }),
         LicenseEvent::LicenseAssigned(_) => Some(Counts { assigned: 1, ..none }),
         LicenseEvent::LicenseActivated(_) => Some(Counts { activations: 1, ..none }),
         LicenseEvent::LicenseDeactivated(_) => Some(Counts { deactivations: 1, ..none }),
@@ -93,13 +102,11 @@ fn counts_of(event: &LicenseEvent) -> Option<Counts> {
         | LicenseEvent::ActivationLimitChanged(_)
         | LicenseEvent::ValidityChanged(_)
         | LicenseEvent::AssignedAtChanged(_)
-        | LicenseEvent::LicenseProductChanged(_)
         | LicenseEvent::LicenseMetaCreated(_)
         | LicenseEvent::LicenseMetaUpdated(_)
         | LicenseEvent::LicenseMetaDeleted(_)
         | LicenseEvent::LicenseKeyReplaced(_)
-        | LicenseEvent::ReleaseDownloaded(_)
-        | LicenseEvent::LicenseDeleted(_) => None,
+        | LicenseEvent::ReleaseDownloaded(_) => None,
     }
 }
 
@@ -114,6 +121,9 @@ pub fn fold(events: &[impl Borrow<StoredEvent>]) -> Result<BTreeMap<DayOfProduct
         let event = event.map_err(|error| Unreadable { position: stored.position, problem: error.to_string() })?;
         match &event {
             Event::License(event) => {
+                if let LicenseEvent::LicenseProductChanged(event) = event {
+                    days.entry((stored.recorded_at.day(), event.from)).or_default().licenses -= 1;
+                }
                 if let Some(counts) = counts_of(event) {
                     *days.entry((stored.recorded_at.day(), event.product())).or_default() += counts;
                 }
@@ -145,8 +155,8 @@ pub fn fold(events: &[impl Borrow<StoredEvent>]) -> Result<BTreeMap<DayOfProduct
 
 fn additions(days: BTreeMap<DayOfProduct, Counts>) -> Vec<Statement> {
     let addition = |((day, product), counts): (DayOfProduct, Counts)| {
-        let Counts { created, assigned, activations, deactivations, refusals, verifications } = counts;
-        let values = [day, product, created, assigned, activations, deactivations, refusals, verifications];
+        let Counts { created, assigned, activations, deactivations, refusals, verifications, licenses } = counts;
+        let values = [day, product, created, assigned, activations, deactivations, refusals, verifications, licenses];
         Statement::new(ADD, values.map(Value::Int))
     };
     days.into_iter().map(addition).collect()
@@ -191,6 +201,7 @@ pub async fn page(
                     deactivations: next()?,
                     refusals: next()?,
                     verifications: next()?,
+                    licenses: next()?,
                 },
             ))
         })
@@ -291,7 +302,10 @@ fn note_lag(events: i64) {
 mod tests {
     use keyledger_events::{
         Personal, Timestamp,
-        license::{AccessRefusal, AccessRefused, ActivationRefused, ActivationsEnded, LicenseActivated, LicenseCreated, LicenseDeactivated},
+        license::{
+            AccessRefusal, AccessRefused, ActivationRefused, ActivationsEnded, LicenseActivated, LicenseCreated, LicenseDeactivated, LicenseDeleted,
+            LicenseProductChanged,
+        },
         verification_count::VerificationsCounted,
     };
     use uuid::Uuid;
@@ -362,11 +376,23 @@ mod tests {
             stored(DAY_MICROS, on_license(LicenseEvent::AccessRefused(expired))),
         ];
         let expected = [
-            ((0, 2), Counts { created: 2, assigned: 1, activations: 1, ..Counts::default() }),
-            ((0, 3), Counts { created: 1, ..Counts::default() }),
+            ((0, 2), Counts { created: 2, assigned: 1, activations: 1, licenses: 2, ..Counts::default() }),
+            ((0, 3), Counts { created: 1, licenses: 1, ..Counts::default() }),
             ((1, 2), Counts { activations: 1, deactivations: 4, refusals: 2, ..Counts::default() }),
         ];
         assert_eq!(fold(&events).unwrap(), expected.into());
+    }
+
+    #[test]
+    fn a_license_that_is_moved_leaves_one_product_and_comes_to_another() {
+        let moved = LicenseProductChanged { from: 2, license: 1, personal: Personal::None, status: Status::Available, to: 3 };
+        let deleted = LicenseDeleted { contract: None, from: Status::Available, license: 1, personal: Personal::None, product: 3 };
+        let events = [
+            stored(0, on_license(LicenseEvent::LicenseProductChanged(moved))),
+            stored(DAY_MICROS, on_license(LicenseEvent::LicenseDeleted(deleted))),
+        ];
+        let licenses = |licenses| Counts { licenses, ..Counts::default() };
+        assert_eq!(fold(&events).unwrap(), [((0, 2), licenses(-1)), ((0, 3), licenses(1)), ((1, 3), licenses(-1))].into());
     }
 
     #[test]

@@ -19,9 +19,9 @@ both_backends!(
 );
 
 const ROUNDS: usize = 5;
-const NAMES: [&str; 6] = ["created", "assigned", "activations", "deactivations", "refusals", "verifications"];
+const NAMES: [&str; 7] = ["created", "assigned", "activations", "deactivations", "refusals", "verifications", "licenses"];
 
-type Sums = BTreeMap<(String, i64), [i64; 6]>;
+type Sums = BTreeMap<(String, i64), [i64; 7]>;
 
 fn counting_every_second() -> ServeOptions {
     ServeOptions::environment("KEYLEDGER_COUNT_INTERVAL", "1")
@@ -61,15 +61,22 @@ async fn of_the_log(api: &Client) -> Sums {
         let data = &event["data"];
         let ended = data["ended"].as_i64().unwrap_or(0);
         let (time, counts) = match event["eventtype"].as_str().expect("a type") {
-            "LicenseCreated" => (&event["time"], [1, i64::from(data["status"] == "assigned"), 0, 0, 0, 0]),
-            "LicenseAssigned" => (&event["time"], [0, 1, 0, 0, 0, 0]),
-            "LicenseActivated" => (&event["time"], [0, 0, 1, 0, 0, 0]),
-            "LicenseDeactivated" => (&event["time"], [0, 0, 0, 1, 0, 0]),
-            "ActivationsEnded" => (&event["time"], [0, 0, 0, ended, 0, 0]),
-            "ActivationRefused" | "AccessRefused" => (&event["time"], [0, 0, 0, 0, 1, 0]),
+            "LicenseCreated" => (&event["time"], [1, i64::from(data["status"] == "assigned"), 0, 0, 0, 0, 1]),
+            "LicenseAssigned" => (&event["time"], [0, 1, 0, 0, 0, 0, 0]),
+            "LicenseActivated" => (&event["time"], [0, 0, 1, 0, 0, 0, 0]),
+            "LicenseDeactivated" => (&event["time"], [0, 0, 0, 1, 0, 0, 0]),
+            "ActivationsEnded" => (&event["time"], [0, 0, 0, ended, 0, 0, 0]),
+            "ActivationRefused" | "AccessRefused" => (&event["time"], [0, 0, 0, 0, 1, 0, 0]),
+            "LicenseDeleted" => (&event["time"], [0, 0, 0, 0, 0, 0, -1]),
+            "LicenseProductChanged" => {
+                let day = event["time"].as_str().expect("a time")[..10].to_owned();
+                sums.entry((day.clone(), data["from"].as_i64().expect("a product"))).or_default()[6] -= 1;
+                sums.entry((day, data["to"].as_i64().expect("a product"))).or_default()[6] += 1;
+                continue;
+            }
             "VerificationsCounted" => {
                 let counts = data["counts"].as_object().expect("counts").values().filter_map(Value::as_i64).sum();
-                (&data["minute"], [0, 0, 0, 0, 0, counts])
+                (&data["minute"], [0, 0, 0, 0, 0, counts, 0])
             }
             _ => continue,
         };
@@ -81,8 +88,8 @@ async fn of_the_log(api: &Client) -> Sums {
 }
 
 /// What is so of a product on all days together: a test may run at midnight.
-fn of_product(sums: &Sums, product: i64) -> [i64; 6] {
-    let mut all = [0; 6];
+fn of_product(sums: &Sums, product: i64) -> [i64; 7] {
+    let mut all = [0; 7];
     for (_, counts) in sums.iter().filter(|((_, known), _)| *known == product) {
         all.iter_mut().zip(counts).for_each(|(sum, count)| *sum += count);
     }
@@ -108,6 +115,10 @@ async fn what_happened_is_added_up(backend: Backend) {
         on.api.activate(&available, identifier).await.expect(300, PRODUCT);
     }
     on.api.update_license(&available, fields!(status: "available")).await.expect(950, PRODUCT);
+    // A product has as many licenses as there were made for it and moved to it, less those deleted and moved away.
+    let deleted = on.api.new_license(product, fields!()).await;
+    on.api.form("delete-license-key", fields!(license_key: deleted)).await.expect(850, PRODUCT);
+    assert_eq!(on.api.update_license(&license, fields!(product_id: other)).await.code(), 950);
     let blocked = on.api.new_license(other, fields!(status: "blocked")).await;
     on.api.activate(&blocked, "a.example").await.expect(204, PRODUCT);
 
@@ -116,8 +127,8 @@ async fn what_happened_is_added_up(backend: Backend) {
         (of_product(&sums, other)[4] == 1).then_some(sums)
     })
     .await;
-    assert_eq!(of_product(&sums, product), [2, 2, 3, 3, 1, 0]);
-    assert_eq!(of_product(&sums, other), [1, 0, 0, 0, 1, 0]);
+    assert_eq!(of_product(&sums, product), [3, 3, 3, 3, 1, 0, 1]);
+    assert_eq!(of_product(&sums, other), [1, 0, 0, 0, 1, 0, 2]);
     assert_eq!(sums, of_the_log(&on.api).await);
     let (status, metrics) = on.api.plain("/metrics").await;
     assert!(status == 200 && metrics.contains("keyledger_statistics_lag_events 0"), "{metrics}");
@@ -145,7 +156,7 @@ async fn the_answers_of_verifications_are_recorded(backend: Backend) {
         (of_product(&sums, product)[5] >= 6).then_some(sums)
     })
     .await;
-    assert_eq!(of_product(&sums, product), [1, 1, 1, 0, 0, 6]);
+    assert_eq!(of_product(&sums, product), [1, 1, 1, 0, 0, 6, 1]);
     assert_eq!(sums, of_the_log(&on.api).await);
     let mut codes = BTreeMap::<String, i64>::new();
     for event in events(&on.api, &format!("type=verification.counted&product={product}")).await {
@@ -219,7 +230,7 @@ async fn sums_can_be_made_anew(backend: Backend) {
         (sums != before).then_some(sums)
     })
     .await;
-    assert_eq!(of_product(&after, product), [1, 1, 2, 0, 0, 0]);
+    assert_eq!(of_product(&after, product), [1, 1, 2, 0, 0, 0, 1]);
 }
 
 async fn days_come_in_pages(backend: Backend) {
@@ -228,7 +239,7 @@ async fn days_come_in_pages(backend: Backend) {
     let days = [("2024-01-08", 19_730, [1, 2]), ("2024-01-09", 19_731, [1, 2]), ("2024-02-01", 19_754, [2, 3])];
     for (_, day, products) in days {
         for product in products {
-            let values = format!("({day}, {product}, 1, 0, 0, 0, 0, 0)");
+            let values = format!("({day}, {product}, 1, 0, 0, 0, 0, 0, 1)");
             raw::execute(&on.ledger.place, &format!("INSERT INTO daily_statistics VALUES {values}")).await.expect("a row");
         }
     }

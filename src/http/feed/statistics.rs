@@ -51,13 +51,15 @@ pub struct DailyStatistics {
     pub refusals: i64,
     /// Verifications that were answered, whatever the answer was.
     pub verifications: i64,
+    /// How many more licenses the product has than on the day before, or fewer: made or moved to it, less those deleted or moved away.
+    pub licenses: i64,
 }
 
 impl DailyStatistics {
     fn new(((day, product), counts): (DayOfProduct, Counts)) -> Self {
-        let Counts { created, assigned, activations, deactivations, refusals, verifications } = counts;
+        let Counts { created, assigned, activations, deactivations, refusals, verifications, licenses } = counts;
         let day = Timestamp(0).plus_days(day).date();
-        Self { day, product, created, assigned, activations, deactivations, refusals, verifications }
+        Self { day, product, created, assigned, activations, deactivations, refusals, verifications, licenses }
     }
 }
 
