@@ -193,10 +193,11 @@ pub async fn run(args: ServeArgs) -> Result<(), Failure> {
     let counting = (args.count_interval > 0).then(|| verifications::start(Arc::clone(&app), Duration::from_secs(args.count_interval)));
     let adding_up = tokio::spawn(statistics::run(Arc::clone(&app)));
     let relaying = nats.map(|config| tokio::spawn(relay::run(Arc::clone(&app), config)));
+    // Whoever reads that it listens may already stop it.
+    let asked_to_stop = asked_to_stop()?;
     println!("keyledger listening on http://{address}");
     tracing::info!(%address, backend = ledger.store().backend(), "serving");
 
-    let asked_to_stop = asked_to_stop()?;
     let watched = ledger.clone();
     let shutdown = async move {
         tokio::select! {

@@ -13,7 +13,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use keyledger_projections::WebhookEndpointRow;
+use tokio::sync::Notify;
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 use url::Url;
 
 use self::teller::Teller;
@@ -24,6 +26,8 @@ use crate::{app::App, feed::Claim, ledger::place_name, outgoing::is_http_url};
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How often what belonged to deleted endpoints is cleared away.
 const TIDY_EVERY: Duration = Duration::from_secs(10 * 60);
+/// How long a task that is asked to end may take: it waits for an endpoint's answers, and stores how far it came.
+const ENDED_WITHIN: Duration = Duration::from_secs(2);
 /// Longest URL of an endpoint: no browser or server takes much more.
 const URL_BYTES_MAX: usize = 2_048;
 
@@ -60,14 +64,19 @@ struct Running {
     sequence: i64,
     place: String,
     claim: Claim,
+    /// Asks the task to end.
+    ending: Arc<Notify>,
     task: JoinHandle<()>,
 }
 
 impl Running {
     /// Ends the task. What it was about to deliver is delivered by whoever goes on.
-    async fn stop(self) -> (String, Claim) {
-        self.task.abort();
-        let _ = self.task.await;
+    async fn stop(mut self) -> (String, Claim) {
+        self.ending.notify_one();
+        if timeout(ENDED_WITHIN, &mut self.task).await.is_err() {
+            self.task.abort();
+            let _ = self.task.await;
+        }
         (self.place, self.claim)
     }
 
@@ -98,6 +107,9 @@ pub async fn run(app: Arc<App>, times: Times) {
             () = tokio::time::sleep(LOOK_EVERY) => {}
             () = app.stopped() => break,
         }
+    }
+    for running in running.values() {
+        running.ending.notify_one();
     }
     for (_, running) in running {
         running.leave().await;
@@ -130,8 +142,9 @@ async fn keep_up(app: &Arc<App>, times: Times, rows: Vec<WebhookEndpointRow>, ru
         };
         let claim = known.unwrap_or_else(|| Claim::new(Arc::clone(app.feed.store()), app.clock.clone(), place.as_str()));
         let sequence = row.sequence;
-        let task = tokio::spawn(Teller::tell(Arc::clone(app), times, row, claim.clone()));
-        running.insert(number, Running { sequence, place, claim, task });
+        let ending = Arc::new(Notify::new());
+        let task = tokio::spawn(Teller::tell(Arc::clone(app), times, row, claim.clone(), Arc::clone(&ending)));
+        running.insert(number, Running { sequence, place, claim, ending, task });
     }
 }
 

@@ -9,8 +9,9 @@ use keyledger_events::{
     webhook_endpoint::{PauseReason, WebhookEndpointCommand},
 };
 use keyledger_projections::WebhookEndpointRow;
+use tokio::sync::Notify;
 use tokio::task::{JoinError, JoinSet};
-use tokio::time::sleep_until;
+use tokio::time::{sleep_until, timeout_at};
 
 use super::{
     attempts,
@@ -42,6 +43,8 @@ const HELD_FOR: Duration = Duration::from_secs(CLAIM_FOR.as_secs() - 3);
 const TROUBLE_PAUSE: Duration = Duration::from_secs(10);
 /// The status by which a receiver says that it is gone for good.
 const GONE: u16 = 410;
+/// How long an endpoint that is left is waited for.
+const ANSWERED_WITHIN: Duration = Duration::from_millis(500);
 
 #[derive(Debug, thiserror::Error)]
 enum TellError {
@@ -91,11 +94,20 @@ pub(super) struct Teller {
 }
 
 impl Teller {
-    /// Tells an endpoint of events, for as long as this server holds its place.
-    pub(super) async fn tell(app: Arc<App>, times: Times, row: WebhookEndpointRow, claim: Claim) {
+    /// Tells an endpoint of events, for as long as this server holds its place and is not asked to end.
+    pub(super) async fn tell(app: Arc<App>, times: Times, row: WebhookEndpointRow, claim: Claim, ending: Arc<Notify>) {
         let endpoint = row.number();
         let told = match Self::begin(app, times, row, claim).await {
-            Ok(Some(mut teller)) => teller.go_on().await,
+            Ok(Some(mut teller)) => {
+                let told = tokio::select! {
+                    told = teller.go_on() => Some(told),
+                    () = ending.notified() => None,
+                };
+                match told {
+                    Some(told) => told,
+                    None => return teller.leave().await,
+                }
+            }
             Ok(None) => return,
             Err(error) => Err(error),
         };
@@ -132,6 +144,15 @@ impl Teller {
             tried_at: now_instant,
             held_at: now_instant,
         }))
+    }
+
+    /// Stores how far it came, with what was on its way where that is answered soon: the less comes again.
+    async fn leave(&mut self) {
+        let by = Instant::now() + ANSWERED_WITHIN;
+        while let Ok(Some(Ok(ended))) = timeout_at(by.into(), self.calls.join_next()).await {
+            self.take_in(ended).await;
+        }
+        self.store().await;
     }
 
     /// Until another server holds the place.
