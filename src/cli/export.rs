@@ -31,7 +31,7 @@ pub struct ExportArgs {
     #[arg(short, long, value_name = "DIR")]
     output: PathBuf,
     /// Begin after this event [default: the last one in the folder, or the beginning of the log]
-    #[arg(long, value_name = "POSITION", value_parser = clap::value_parser!(i64).range(-1..))]
+    #[arg(long, value_name = "POSITION", allow_negative_numbers = true, value_parser = clap::value_parser!(i64).range(-1..))]
     after: Option<i64>,
     /// Events of one file at most.
     #[arg(long, value_name = "EVENTS", default_value = "1000000")]
@@ -148,24 +148,38 @@ impl Folder {
         let name = folder.join(format!("events-{:012}-{:012}.{extension}", range.after + 1, range.through));
         let unfinished = self.path.join(UNFINISHED_FILE);
         fs::create_dir_all(&folder).map_err(failed("make", &folder))?;
-        // What is open to all by intent stays as the account's mask has it.
-        let mode = if range.sight == Sight::default() { 0o644 } else { 0o600 };
-        if let Err(error) = fs::remove_file(&unfinished)
-            && error.kind() != ErrorKind::NotFound
-        {
-            return Err(failed("delete", &unfinished)(error));
+        // Left by an export that was killed.
+        clear_away(&unfinished)?;
+        let written = self.write_unfinished(feed, range, &unfinished, bar).await;
+        if written.is_err() {
+            // A full disk is not kept full.
+            clear_away(&unfinished)?;
         }
-        let mut file = OpenOptions::new().create_new(true).write(true).mode(mode).open(&unfinished).map_err(failed("make", &unfinished))?;
-        let mut pieces = feed.range(range, self.contents.format.form())?;
-        while let Some(piece) = pieces.try_next().await? {
-            file.write_all(&piece.bytes).map_err(failed("write", &unfinished))?;
-            bar.set_position(piece.position.unsigned_abs() + 1);
-        }
+        written?;
         let sync = |path: &Path| File::open(path).and_then(|folder| folder.sync_all()).map_err(failed("write", path));
-        file.sync_all().map_err(failed("write", &unfinished))?;
         fs::rename(&unfinished, &name).map_err(failed("make", &name))?;
         sync(&folder)?;
         sync(&self.path)
+    }
+
+    async fn write_unfinished(&self, feed: &Arc<Feed>, range: Range, path: &Path, bar: &ProgressBar) -> Result<(), Failure> {
+        // What is open to all by intent stays as the account's mask has it.
+        let mode = if range.sight == Sight::default() { 0o644 } else { 0o600 };
+        let mut file = OpenOptions::new().create_new(true).write(true).mode(mode).open(path).map_err(failed("make", path))?;
+        let mut pieces = feed.range(range, self.contents.format.form())?;
+        while let Some(piece) = pieces.try_next().await? {
+            file.write_all(&piece.bytes).map_err(failed("write", path))?;
+            bar.set_position(piece.position.unsigned_abs() + 1);
+        }
+        file.sync_all().map_err(failed("write", path))
+    }
+}
+
+/// Deletes what was not finished, where there is something.
+fn clear_away(unfinished: &Path) -> Result<(), Failure> {
+    match fs::remove_file(unfinished) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(failed("delete", unfinished)(error)),
+        _ => Ok(()),
     }
 }
 
@@ -204,8 +218,9 @@ async fn export(ledger: &Ledger, args: &ExportArgs) -> Result<String, Failure> {
     let feed = Arc::new(Feed::new(ledger.clone()));
     let sight = Sight { keys: args.with_license_keys, personal: args.with_personal_data };
     let contents = Contents { ledger: feed.ledger_id(), format: args.format, license_keys: sight.keys, personal_data: sight.personal };
-    let last = feed.next_position().await? - 1;
+    // In this order: another export may just have ended.
     let folder = Folder::open(&args.output, contents)?;
+    let last = feed.next_position().await? - 1;
     let begin = folder.after(args.after, last)?;
     let shown = args.output.display();
     if begin == last {

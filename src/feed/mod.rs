@@ -106,6 +106,12 @@ impl Feed {
         self.ledger.moved()
     }
 
+    /// How many events there are, as far as is known here.
+    #[must_use]
+    pub fn head_position(&self) -> i64 {
+        self.ledger.head_position()
+    }
+
     /// How many events there are, asked of the store: what another server appended counts too.
     ///
     /// # Errors

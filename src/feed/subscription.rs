@@ -27,7 +27,7 @@ const LOOKS_AT: i64 = 20_000;
 /// Bytes after which a batch is full.
 const BATCH_BYTES: usize = 4 * 1024 * 1024;
 /// A partition that had nothing to hand out is moved on once it is so far behind what was looked at.
-const MOVE_ON_AFTER: i64 = 5_000;
+const MOVE_ON_AFTER: i64 = 1_000;
 
 const INSERT: &str = "INSERT INTO subscription (name, filter, partitions, made_at) SELECT $1, $2, $3, $4 \
                       WHERE (SELECT count(*) FROM subscription) < $5 ON CONFLICT (name) DO NOTHING RETURNING name";
@@ -217,7 +217,8 @@ impl<'a> Subscriptions<'a> {
         for place in free {
             let filter = subscription.filter.clone().of_partition(place.number, subscription.partitions);
             let (mut events, mut through, mut room) = (Vec::new(), place.position, limit);
-            while room > 0 && events.len() < BATCH_BYTES && through - place.position < LOOKS_AT {
+            let is_more = |through: i64| through - place.position < LOOKS_AT && through + 1 < self.feed.head_position();
+            while room > 0 && events.len() < BATCH_BYTES && is_more(through) {
                 let read = self.feed.after(through, CHUNK).await?;
                 if read.is_empty() {
                     break;
@@ -237,7 +238,8 @@ impl<'a> Subscriptions<'a> {
             // Without the last comma.
             events.pop();
             let lease = clock::new_id();
-            let until = clock::later(now, lease_for);
+            // Not from before the look, which may have taken a while.
+            let until = clock::later(self.clock.now(), lease_for);
             let values = vec![
                 Value::Uuid(lease),
                 Value::Time(until),

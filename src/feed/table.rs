@@ -169,3 +169,69 @@ impl Sink for Table {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use keyledger_events::Timestamp;
+    use parquet::file::reader::{FileReader as _, SerializedFileReader};
+    use parquet::record::RowAccessor as _;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::store::StoredEvent;
+
+    fn event(position: i64, key: &str) -> StoredEvent {
+        StoredEvent {
+            position,
+            aggregate_type: "license".to_owned(),
+            aggregate_id: Uuid::from_u128(7),
+            sequence: position,
+            event_id: Uuid::from_u128(8),
+            event_type: "LicenseKeyReplaced".to_owned(),
+            event_version: "1.0".to_owned(),
+            recorded_at: Timestamp(position),
+            payload: format!("{{\"LicenseKeyReplaced\":{{\"license\":5,\"text\":\"{key}\"}}}}"),
+            metadata: "{\"actor\":\"a\",\"reason\":\"personal\"}".to_owned(),
+            leaf_hash: [0; 32],
+        }
+    }
+
+    /// The file of so many rows, and how often a part of it was taken.
+    fn file(rows: i64, key: &str) -> (SerializedFileReader<Bytes>, usize) {
+        let mut table = Table::new(CloudEvents::new(Uuid::nil(), Sight::default())).unwrap();
+        let (mut bytes, mut parts) = (Vec::new(), 0);
+        for position in 0..rows {
+            let event = event(position, key);
+            let upcast = Upcast::of(&event).unwrap();
+            table.put(&Facts::read(&event, &upcast).unwrap(), &upcast, &Shown::Closed).unwrap();
+            if table.is_full() {
+                bytes.extend(table.take().unwrap());
+                parts += 1;
+            }
+        }
+        bytes.extend(table.finish().unwrap());
+        (SerializedFileReader::new(Bytes::from(bytes)).unwrap(), parts)
+    }
+
+    #[test]
+    fn rows_are_written_group_by_group() {
+        for (rows, key, groups, parts) in [(0, "", 0, 0), (1, "", 1, 0), (65_536, "", 1, 1), (65_537, "", 2, 1), (3_000, &*"x".repeat(10_000), 2, 1)]
+        {
+            let (file, taken) = file(rows, key);
+            assert_eq!((file.num_row_groups(), taken), (groups, parts), "{rows}");
+            let positions: Vec<i64> = file.get_row_iter(None).unwrap().map(|row| row.unwrap().get_long(0).unwrap()).collect();
+            assert_eq!(positions, (0..rows).collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn who_may_see_nothing_personal_gets_no_reason() {
+        let (file, _) = file(1, "k");
+        let row = file.get_row_iter(None).unwrap().next().unwrap().unwrap();
+        let columns: Vec<(String, String)> = row.get_column_iter().map(|(name, value)| (name.clone(), value.to_string())).collect();
+        let of = |wanted: &str| columns.iter().find(|(name, _)| name == wanted).map(|(_, value)| value.as_str());
+        assert_eq!((of("actor"), of("reason"), of("license"), of("product")), (Some("\"a\""), Some("null"), Some("5"), Some("null")));
+        assert_eq!(of("data"), Some("\"{\"license\":5,\"text\":\"k\"}\""));
+    }
+}

@@ -7,7 +7,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::support::feed::{position, positions, types};
-use crate::support::{AdminAnswer, Backend, Client, PRODUCT, Running, both_backends, fields};
+use crate::support::{AdminAnswer, Backend, Client, PRODUCT, Running, ServeOptions, both_backends, fields};
 
 both_backends!(
     a_subscription_keeps_its_place,
@@ -126,6 +126,11 @@ async fn part_of_a_lease_can_be_done_with(backend: Backend) {
 
 async fn workers_share_a_subscription_and_each_license_keeps_its_order(backend: Backend) {
     let on = Running::start(backend).await;
+    // Where there can be two servers, workers come to both.
+    let other = match backend {
+        Backend::Sqlite => None,
+        Backend::Postgres => Some(on.ledger.serve_at(&on.ledger.place.another_node("other"), ServeOptions::default()).await),
+    };
     let product = on.api.new_product().await;
     put(&on.api, "shared", json!({ "partitions": 4, "types": ["license.*"] })).await.expect(200);
     let writing = async {
@@ -140,7 +145,7 @@ async fn workers_share_a_subscription_and_each_license_keeps_its_order(backend: 
         }
     };
     let worker = |number: u64| {
-        let api = on.api.with_own_connections();
+        let api = other.as_ref().filter(|_| number > 0).map_or_else(|| on.api.with_own_connections(), |other| other.client());
         async move {
             let (mut seen, mut idle) = (Vec::new(), 0);
             while idle < 8 {

@@ -125,7 +125,11 @@ async fn a_folder_that_does_not_go_with_an_export_is_left_alone(backend: Backend
         let said = export(args).await.failure(1);
         assert!(said.contains(says), "{args:?}: {said}");
     }
-    for args in [&["--format", "csv"][..], &["--format", "parquet", "--after", "-2"], &["--format", "parquet", "--events-per-file", "0"], &[]] {
+    let begins = on.ledger.run(&["export", "--format", "ndjson", "-o", "whole", "--after", "-1"]).await.success();
+    assert!(begins.starts_with("events 0 to "), "{begins}");
+    let said = export(&["--format", "parquet", "--after", "-2"]).await.failure(2);
+    assert!(said.contains("-2 is not in -1.."), "{said}");
+    for args in [&["--format", "csv"][..], &["--format", "parquet", "--events-per-file", "0"], &[]] {
         export(args).await.failure(2);
     }
     let beyond = on.ledger.run(&["export", "--format", "parquet", "-o", "other", "--after", &(last + 1).to_string()]).await.failure(1);
@@ -166,6 +170,7 @@ async fn an_export_that_is_killed_goes_on_where_it_was() {
         }
     }
     on.ledger.run(&args).await.success();
+    assert!(!folder.join("_unfinished").exists());
     let reader = on.caller(&["--capability", "feed:read"]).await;
     on.ledger.run(&args).await.success();
     assert_eq!(lines(&folder), reader.feed_lines("").await);

@@ -4,10 +4,16 @@ use reqwest::Method;
 use serde_json::Value;
 
 use crate::reader::{in_micros, rows};
-use crate::support::{Backend, Client, PRODUCT, Running, both_backends, eventually, feed::types, fields};
+use crate::support::{
+    Backend, Client, PRODUCT, Running, both_backends, eventually,
+    feed::{positions, types},
+    fields,
+    world::fresh_key,
+};
 
 both_backends!(
     a_table_holds_the_same_events_as_lines,
+    a_long_range_is_whole_wherever_it_is_cut,
     a_table_shows_no_more_than_its_reader_may_see,
     a_table_without_events_is_one_too,
     a_ranges_position_is_said_where_it_is_known,
@@ -56,6 +62,28 @@ async fn a_table_holds_the_same_events_as_lines(backend: Backend) {
         assert_eq!(table(&on.api, &query).await, in_micros(on.api.feed_lines(&query).await), "{query}");
     }
     assert_eq!(types(&table(&on.api, "type=license.activated&limit=2").await), ["license.activated"; 2]);
+}
+
+/// It is read in many parts at once, and put together in order.
+async fn a_long_range_is_whole_wherever_it_is_cut(backend: Backend) {
+    let on = Running::start(backend).await;
+    let product = on.api.new_product().await;
+    let keys: Vec<String> = (0..3_200).map(|_| fresh_key()).collect();
+    on.api.new_licenses(product, &keys, fields!()).await;
+    let last_license = on.api.new_license(product, fields!(owner_name: "Jane")).await;
+    on.api.activate(&last_license, "a.example").await.expect(300, PRODUCT);
+    let count = on.ledger.event_count().await;
+    let all = on.api.feed_lines("").await;
+    assert_eq!(positions(&all), (0..count).collect::<Vec<_>>());
+    let of = |from: usize, to: usize| &all[from..to];
+    assert_eq!(on.api.feed_lines("limit=1700").await, of(0, 1_700));
+    assert_eq!(on.api.feed_lines("after=699&through=2899").await, of(700, 2_900));
+    assert_eq!(on.api.feed_lines("after=699&through=2899&limit=500").await, of(700, 1_200));
+    for query in ["", "limit=1700", "after=699&through=2899", "type=license.activated,product.created", "license=3000", "type=license.*&limit=777"] {
+        assert_eq!(table(&on.api, query).await, in_micros(on.api.feed_lines(query).await), "{query}");
+    }
+    assert_eq!(on.api.feed_lines("type=license.activated,product.created").await.len(), 2);
+    assert_eq!(on.api.feed_lines("type=license.*&limit=777").await.len(), 777);
 }
 
 async fn a_table_shows_no_more_than_its_reader_may_see(backend: Backend) {

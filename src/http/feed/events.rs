@@ -25,6 +25,7 @@ use crate::{
         admin::{AdminCall, Problem, Replied, Reply},
         doc::{Doc, Given, Parameter, Place, Shape},
         envelope,
+        turns::turn,
     },
     store::StoredEvent,
 };
@@ -40,8 +41,12 @@ const CHUNK: i64 = 250;
 /// Streams and ranges at the same time: each has a connection and a few hundred kilobytes at most under way.
 const SENDINGS_MAX: usize = 4_000;
 static SENDINGS: Semaphore = Semaphore::const_new(SENDINGS_MAX);
-/// Tables made at the same time: each has some tens of megabytes in memory.
+/// Ranges at the same time: each reads ahead, a few megabytes, and keeps the store's readers busy.
+static RANGES: Semaphore = Semaphore::const_new(32);
+/// Of those, tables: each has some tens of megabytes in memory.
 static TABLES: Semaphore = Semaphore::const_new(4);
+/// How long a range waits for one of them.
+const TURN_WITHIN: Duration = Duration::from_secs(5);
 
 /// How far the answer has come: the position to go on after.
 const POSITION: HeaderName = HeaderName::from_static("feed-position");
@@ -182,7 +187,8 @@ async fn page(app: &App, mut range: Following, timeout: Duration) -> Replied<Eve
     loop {
         moved.mark_unchanged();
         while out.len() < PAGE_BYTES && range.position - begin < PAGE_LOOKS_AT && !range.is_at_end() {
-            let chunk = range.room.min(CHUNK);
+            // What a filter leaves out is not worth a read of its own.
+            let chunk = if range.filter == Filter::default() { range.room.min(CHUNK) } else { CHUNK };
             if !range.advance(app, chunk, Frame::Element, &mut out).await? {
                 break;
             }
@@ -212,23 +218,32 @@ fn begin(app: &App, request: &FeedRequest) -> Replied<(Sender, Sending)> {
 }
 
 async fn finite(app: &Arc<App>, following: Following, form: Form, request: &FeedRequest) -> Replied<Events> {
-    let (mut sender, body) = begin(app, request)?;
-    let permit = match form {
+    let table = match form {
         Form::Lines => None,
-        Form::Parquet => Some(TABLES.try_acquire().map_err(|_| Problem::unavailable("Too many tables are made at the moment."))?),
+        Form::Parquet => Some(turn(&TABLES, TURN_WITHIN, "Too many tables are made at the moment.").await?),
     };
+    let turn = turn(&RANGES, TURN_WITHIN, "Too many ranges are read at the moment.").await?;
+    let (mut sender, body) = begin(app, request)?;
     let mut through = following.through.min(app.ledger.head_position() - 1);
     if let Some(to) = following.filter.to {
         through = through.min(app.feed.last_by(to).await?);
     }
     let (after, room) = (following.position, following.room());
     let mut pieces = app.feed.range(Range { filter: following.filter, sight: following.sight, after, through, room }, form)?;
+    let app = Arc::clone(app);
     tokio::spawn(async move {
-        let _permit = permit;
-        while let Some(piece) = pieces.next().await {
+        let _turns = (turn, table);
+        loop {
+            // Where a filter takes nothing, nothing is sent for long: who went is noticed all the same.
+            let piece = tokio::select! {
+                piece = pieces.next() => piece,
+                () = sender.gone() => return sender.end(Ended::Gone),
+                () = app.stopped() => return sender.end(Ended::Stopping),
+            };
             let sent = match piece {
-                Ok(piece) => sender.send(piece.bytes).await,
-                Err(error) => Err(Ended::Failed(error.into())),
+                Some(Ok(piece)) => sender.send(piece.bytes).await,
+                Some(Err(error)) => Err(Ended::Failed(error.into())),
+                None => return sender.complete(),
             };
             if let Err(ended) = sent {
                 // The body is broken off, so that nobody takes a part for the whole.
@@ -259,7 +274,7 @@ fn stream(call: AdminCall, range: Following, request: &FeedRequest) -> Replied<E
 async fn follow(call: &AdminCall, mut range: Following, sender: &mut Sender) -> Ended {
     let app = &call.app;
     let mut moved = app.feed.moved();
-    let mut marked = range.position;
+    let (mut marked, mut beat_at) = (range.position, Instant::now() + app.config.feed.heart_beat);
     // The first bytes tell the client that the stream is there.
     let mut out = b"retry: 1000\n\n".to_vec();
     loop {
@@ -270,33 +285,18 @@ async fn follow(call: &AdminCall, mut range: Following, sender: &mut Sender) -> 
                 return sent.err().unwrap_or(Ended::Complete);
             }
             let before = out.len();
-            match range.advance(app, CHUNK, Frame::Message, &mut out).await {
-                Ok(true) => {}
-                Ok(false) => break,
+            let has_more = match range.advance(app, CHUNK, Frame::Message, &mut out).await {
+                Ok(has_more) => has_more,
                 Err(problem) => return Ended::Failed(problem),
-            }
+            };
             if out.len() > before {
                 marked = range.position;
             } else if range.position - marked >= MARK_EVERY {
                 mark(range.position, &mut out);
                 marked = range.position;
             }
-            if !out.is_empty()
-                && let Err(ended) = sender.send(std::mem::take(&mut out)).await
-            {
-                return ended;
-            }
-        }
-        if !out.is_empty()
-            && let Err(ended) = sender.send(std::mem::take(&mut out)).await
-        {
-            return ended;
-        }
-        tokio::select! {
-            changed = moved.changed() => if changed.is_err() {
-                return Ended::Stopping;
-            },
-            () = tokio::time::sleep(app.config.feed.heart_beat) => {
+            // Also while there is much to send, or to leave out.
+            if Instant::now() >= beat_at {
                 match call.is_still_permitted(READ).await {
                     Ok(true) => {}
                     Ok(false) => return Ended::NotPermitted,
@@ -305,7 +305,25 @@ async fn follow(call: &AdminCall, mut range: Following, sender: &mut Sender) -> 
                 out.extend_from_slice(b": heart-beat\n");
                 mark(range.position, &mut out);
                 marked = range.position;
+                beat_at = Instant::now() + app.config.feed.heart_beat;
             }
+            if !out.is_empty()
+                && let Err(ended) = sender.send(std::mem::take(&mut out)).await
+            {
+                return ended;
+            }
+            if app.is_stopping() {
+                return Ended::Stopping;
+            }
+            if !has_more {
+                break;
+            }
+        }
+        tokio::select! {
+            changed = moved.changed() => if changed.is_err() {
+                return Ended::Stopping;
+            },
+            () = tokio::time::sleep_until(beat_at) => {}
             () = app.stopped() => return Ended::Stopping,
             () = sender.gone() => return Ended::Gone,
         }

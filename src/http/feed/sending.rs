@@ -46,11 +46,13 @@ impl Ended {
     }
 }
 
-/// What is said last, past what waits to be sent.
+/// What is said last, past what waits to be sent. A body whose writer vanishes is broken off.
 #[derive(Default)]
-struct Last {
-    goodbye: Option<Bytes>,
-    is_broken: bool,
+enum Last {
+    #[default]
+    Broken,
+    Whole,
+    Goodbye(Bytes),
 }
 
 /// Where pieces go in.
@@ -106,15 +108,20 @@ impl Sender {
         let _ = (&mut self.gone).await;
     }
 
+    /// Ends a body that is whole.
+    pub fn complete(self) {
+        self.finish(&Ended::Complete, Last::Whole);
+    }
+
     /// Ends a body that must not be taken for whole.
     pub fn end(self, ended: Ended) {
-        self.finish(&ended, Last { goodbye: None, is_broken: true });
+        self.finish(&ended, Last::Broken);
     }
 
     /// Ends a stream of messages, saying why.
     pub fn say_goodbye(self, ended: &Ended) {
         let goodbye = format!("event: end\ndata: {{\"reason\":\"{}\"}}\n\n", ended.reason());
-        self.finish(ended, Last { goodbye: Some(goodbye.into()), is_broken: false });
+        self.finish(ended, Last::Goodbye(goodbye.into()));
     }
 
     fn finish(self, ended: &Ended, last: Last) {
@@ -147,11 +154,12 @@ impl Sending {
                 if let Some(piece) = pieces.recv().await {
                     return Some((Ok(piece), (pieces, held, false)));
                 }
-                let Last { goodbye, is_broken } = std::mem::take(&mut *last.lock().unwrap_or_else(PoisonError::into_inner));
-                if is_broken {
-                    return Some((Err(io::Error::other("the events end early")), (pieces, held, true)));
+                let last = std::mem::take(&mut *last.lock().unwrap_or_else(PoisonError::into_inner));
+                match last {
+                    Last::Broken => Some((Err(io::Error::other("the events end early")), (pieces, held, true))),
+                    Last::Whole => None,
+                    Last::Goodbye(goodbye) => Some((Ok(goodbye), (pieces, held, true))),
                 }
-                goodbye.map(|goodbye| (Ok(goodbye), (pieces, held, true)))
             }
         });
         Body::from_stream(body)

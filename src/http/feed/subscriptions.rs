@@ -32,6 +32,8 @@ const LEASE_DEFAULT_S: i64 = 60;
 const LEASE_MAX_S: i64 = 3_600;
 /// How often who waits looks for a partition that became free: nothing tells of it.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// The pause before another look, however much is appended that is not wanted.
+const PAUSE: Duration = Duration::from_millis(50);
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 const NAME: Parameter = Parameter::required("subscription", Shape::Text, "The subscription's name.").at(doc::Place::Path);
@@ -274,8 +276,9 @@ pub async fn next(call: AdminCall, Json(wanted): Json<NextRequest>) -> Replied<N
         if batch.is_some() || Instant::now() >= deadline || app.is_stopping() {
             return Ok(Next(batch.map(|batch| body(&batch))));
         }
-        // Whether something came, or a partition became free, or it is enough: the next look tells.
+        // Whether something came, or a partition became free, or it is enough: the next look tells. What comes meanwhile comes in one batch.
         let _ = timeout_at(deadline.min(Instant::now() + LOOK_EVERY), moved.changed()).await;
+        tokio::time::sleep(PAUSE.min(deadline.saturating_duration_since(Instant::now()))).await;
     }
 }
 
