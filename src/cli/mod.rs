@@ -22,6 +22,7 @@ mod webhook;
 
 use std::io::IsTerminal;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
@@ -32,6 +33,8 @@ pub use store::StoreArgs;
 /// How often a worker thread looks for new input between two tasks. The default of 61 makes a request that needs no
 /// signature wait for up to 61 signatures.
 const EVENT_INTERVAL: u32 = 4;
+/// How long threads that still work on something are waited for at the end.
+const THREADS_END_WITHIN: Duration = Duration::from_secs(2);
 
 /// A license server whose source of truth is a signed, tamper-evident event ledger.
 #[derive(Debug, Parser)]
@@ -103,7 +106,12 @@ pub fn run() -> ExitCode {
     tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(std::io::stderr).init();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().event_interval(EVENT_INTERVAL).build();
     let result = match runtime {
-        Ok(runtime) => runtime.block_on(dispatch(cli.command)),
+        Ok(runtime) => {
+            let result = runtime.block_on(dispatch(cli.command));
+            // A name that doesn't resolve keeps a thread for long, and nobody waits for it any more.
+            runtime.shutdown_timeout(THREADS_END_WITHIN);
+            result
+        }
         Err(error) => Err(error.into()),
     };
     match result {

@@ -7,10 +7,16 @@
 pub mod address;
 pub mod webhook;
 
+use std::collections::HashMap;
+use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use futures::{
+    FutureExt as _,
+    future::{BoxFuture, Shared},
+};
 use reqwest::{
     Client, Method, RequestBuilder, Response, Url,
     dns::{Addrs, Name, Resolve, Resolving},
@@ -107,7 +113,7 @@ impl Outgoing {
             .referer(false)
             .pool_max_idle_per_host(IDLE_PER_HOST_MAX)
             .pool_idle_timeout(IDLE_FOR)
-            .dns_resolver(Arc::new(Resolver { allowed: Arc::clone(&allowed) }))
+            .dns_resolver(Arc::new(Resolver { allowed: Arc::clone(&allowed), lookups: Arc::default() }))
             .build()?;
         Ok(Self { client, allowed })
     }
@@ -201,17 +207,42 @@ fn classify(error: &reqwest::Error) -> OutgoingError {
 #[error("no permitted address")]
 struct NotPermitted;
 
+type Lookup = Shared<BoxFuture<'static, Result<Vec<SocketAddr>, Arc<io::Error>>>>;
+
+/// Look-ups under way, by name. A name that doesn't resolve keeps a thread for longer than any call waits: one of them, however many ask.
+#[derive(Default)]
+struct Lookups(Mutex<HashMap<String, Lookup>>);
+
+impl Lookups {
+    fn of(self: &Arc<Self>, name: &str) -> Lookup {
+        let mut under_way = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(lookup) = under_way.get(name) {
+            return lookup.clone();
+        }
+        let (lookups, asked) = (Arc::clone(self), name.to_owned());
+        let task = tokio::spawn(async move {
+            let found = tokio::net::lookup_host((asked.as_str(), 0)).await.map(Iterator::collect).map_err(Arc::new);
+            lookups.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&asked);
+            found
+        });
+        let lookup = async move { task.await.unwrap_or_else(|error| Err(Arc::new(io::Error::other(error)))) }.boxed().shared();
+        under_way.insert(name.to_owned(), lookup.clone());
+        lookup
+    }
+}
+
 /// Gives the connector the permitted addresses of a name and no others.
 struct Resolver {
     allowed: Arc<Allowed>,
+    lookups: Arc<Lookups>,
 }
 
 impl Resolve for Resolver {
     fn resolve(&self, name: Name) -> Resolving {
-        let allowed = Arc::clone(&self.allowed);
+        let (allowed, lookup) = (Arc::clone(&self.allowed), self.lookups.of(name.as_str()));
         Box::pin(async move {
             let name = name.as_str();
-            let found: Vec<SocketAddr> = tokio::net::lookup_host((name, 0)).await?.collect();
+            let found = lookup.await?;
             let is_named = allowed.names(name);
             let is_found = !found.is_empty();
             let permitted: Vec<SocketAddr> = found.into_iter().filter(|address| is_named || allowed.permits(address.ip())).collect();
