@@ -74,6 +74,8 @@ struct Contents {
     format: Format,
     license_keys: bool,
     personal_data: bool,
+    /// The event before the first one: a folder may have no file yet.
+    after: i64,
 }
 
 /// Readers of folders of data leave files out whose names begin so.
@@ -109,18 +111,21 @@ impl Folder {
         })?;
         let mut text = String::new();
         (&mut file).take(CONTENTS_BYTES_MAX).read_to_string(&mut text).map_err(failed("read", &named))?;
-        if text.trim().is_empty() {
+        let contents = if text.trim().is_empty() {
             let text = format!("{}\n", serde_json::to_string(&contents)?);
             file.rewind().and_then(|()| file.write_all(text.as_bytes())).and_then(|()| file.sync_all()).map_err(failed("write", &named))?;
+            contents
         } else {
             let there: Contents = serde_json::from_str(&text).map_err(|error| format!("{}: not of an export: {error}", named.display()))?;
+            let contents = Contents { after: there.after, ..contents };
             if there != contents {
                 let of = |contents: &Contents| serde_json::to_string(contents).unwrap_or_default();
                 return Err(
                     format!("{} holds {}, which does not go with {}: choose another folder", path.display(), of(&there), of(&contents)).into()
                 );
             }
-        }
+            contents
+        };
         let last = last_event(path, contents.format)?;
         Ok(Self { path: path.to_owned(), contents, last, _lock: file })
     }
@@ -132,12 +137,14 @@ impl Folder {
             (Some(there), _) if there > last => {
                 Err(format!("{shown} holds events up to {there}, and the ledger ends with {last}: an old copy of it was put back").into())
             }
-            (Some(there), Some(after)) if after != there => {
+            (Some(there), Some(after)) if after != there && after != self.contents.after => {
                 Err(format!("{shown} holds events up to {there}: after {after} there would be a gap, or events twice; leave --after out").into())
             }
             (Some(there), _) => Ok(there),
-            (None, Some(after)) if after > last => Err(format!("--after {after}: the last event is {last}").into()),
-            (None, after) => Ok(after.unwrap_or(-1)),
+            (None, Some(after)) if after != self.contents.after => {
+                Err(format!("{shown} is to begin after event {}: leave --after out, or choose another folder", self.contents.after).into())
+            }
+            (None, _) => Ok(self.contents.after),
         }
     }
 
@@ -217,7 +224,11 @@ pub async fn run(args: ExportArgs) -> Result<(), Failure> {
 async fn export(ledger: &Ledger, args: &ExportArgs) -> Result<String, Failure> {
     let feed = Arc::new(Feed::new(ledger.clone()));
     let sight = Sight { keys: args.with_license_keys, personal: args.with_personal_data };
-    let contents = Contents { ledger: feed.ledger_id(), format: args.format, license_keys: sight.keys, personal_data: sight.personal };
+    let (ledger, last) = (feed.ledger_id(), feed.next_position().await? - 1);
+    if let Some(after) = args.after.filter(|after| *after > last) {
+        return Err(format!("--after {after}: the last event is {last}").into());
+    }
+    let contents = Contents { ledger, format: args.format, license_keys: sight.keys, personal_data: sight.personal, after: args.after.unwrap_or(-1) };
     // In this order: another export may just have ended.
     let folder = Folder::open(&args.output, contents)?;
     let last = feed.next_position().await? - 1;
@@ -234,7 +245,7 @@ async fn export(ledger: &Ledger, args: &ExportArgs) -> Result<String, Failure> {
     while after < last {
         let first = feed.after(after, 1).await?;
         let day = first.first().ok_or_else(|| format!("event {} is missing", after + 1))?.recorded_at;
-        let end_of_day = Timestamp((day.day() + 1).saturating_mul(86_400_000_000));
+        let end_of_day = Timestamp(0).plus_days(day.day() + 1);
         // A server may be appending: no further than was planned.
         let through = feed.last_before(end_of_day).await?.min(last).min(after.saturating_add(args.events_per_file.get().into()));
         folder.write(&feed, Range { filter: Filter::default(), sight, after, through, room: usize::MAX }, day, &bar).await?;

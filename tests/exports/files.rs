@@ -111,6 +111,7 @@ async fn keys_and_personal_data_are_in_files_that_were_asked_for_them(backend: B
 async fn a_folder_that_does_not_go_with_an_export_is_left_alone(backend: Backend) {
     let on = Running::start(backend).await;
     life(&on, 1).await;
+    let reader = on.caller(&["--capability", "feed:read"]).await;
     let last = on.ledger.event_count().await - 1;
     let export = async |args: &[&str]| on.ledger.run(&[&["export", "-o", "folder"], args].concat()).await;
     export(&["--format", "parquet"]).await.success();
@@ -134,6 +135,18 @@ async fn a_folder_that_does_not_go_with_an_export_is_left_alone(backend: Backend
     }
     let beyond = on.ledger.run(&["export", "--format", "parquet", "-o", "other", "--after", &(last + 1).to_string()]).await.failure(1);
     assert!(beyond.contains(&format!("the last event is {last}")), "{beyond}");
+    // What is to begin behind the end begins there, whenever something comes.
+    let later = ["export", "--format", "ndjson", "-o", "later"];
+    let last_text = last.to_string();
+    let nothing = on.ledger.run(&[&later[..], &["--after", &last_text]].concat()).await.success();
+    assert!(nothing.starts_with("nothing is new"), "{nothing}");
+    let other = on.ledger.run(&[&later[..], &["--after", "1"]].concat()).await.failure(1);
+    assert!(other.contains(&format!("is to begin after event {last}")), "{other}");
+    on.ledger.run(&["block", "add", "--identifier", "later.example"]).await.success();
+    for more in [&[][..], &["--after", &last_text]] {
+        on.ledger.run(&[&later[..], more].concat()).await.success();
+        assert_eq!(lines(&on.ledger.directory().join("later")), reader.feed_lines(&format!("after={last}")).await);
+    }
     // Of a ledger that was put back it knows too much.
     let ahead = "day=2199-01-01/events-000000000900-000000000999.parquet";
     std::fs::create_dir(folder.join("day=2199-01-01")).expect("a folder");
@@ -174,6 +187,26 @@ async fn an_export_that_is_killed_goes_on_where_it_was() {
     let reader = on.caller(&["--capability", "feed:read"]).await;
     on.ledger.run(&args).await.success();
     assert_eq!(lines(&folder), reader.feed_lines("").await);
+}
+
+/// On a terminal it shows how far it has come; into a file it writes its result alone.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_terminal_shows_how_far_it_has_come() {
+    let on = Running::start(Backend::Sqlite).await;
+    life(&on, 20).await;
+    let command = on.ledger.place.command(&["export", "--format", "ndjson", "--events-per-file", "7", "-o", "folder"]);
+    let command = command.as_std();
+    let words = std::iter::once(command.get_program()).chain(command.get_args()).map(|word| format!("'{}'", word.to_string_lossy()));
+    let mut terminal = tokio::process::Command::new("script");
+    terminal.args(["--quiet", "--return", "--command", &words.collect::<Vec<_>>().join(" "), "/dev/null"]).env("TERM", "xterm");
+    terminal.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?)))).current_dir(on.ledger.directory());
+    let shown = terminal.output().await.expect("a terminal");
+    let text = String::from_utf8_lossy(&shown.stdout);
+    let count = on.ledger.event_count().await;
+    assert!(shown.status.success() && text.contains(&format!("/{count} events, ")), "{text}");
+    assert!(text.trim_end().lines().last().is_some_and(|last| last.contains(&format!("events 0 to {}", count - 1))), "{text}");
+    let quiet = on.ledger.run(&["export", "--format", "ndjson", "-o", "other"]).await.success();
+    assert!(quiet.starts_with("events 0 to ") && quiet.trim_end().lines().count() == 1, "{quiet}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
