@@ -9,8 +9,8 @@ use crate::relay::{Given, RelayConfig, STREAM_DEFAULT, SUBJECT_DEFAULT};
 
 #[derive(Clone, Debug, Args)]
 pub struct NatsArgs {
-    /// NATS servers that every event is relayed to, with commas between: nats:// or tls://, a user and password may stand in them [default:
-    /// events are not relayed]
+    /// NATS server that every event is relayed to, or all those of a cluster with commas between: nats:// or tls://, a user and password may
+    /// stand in them [default: events are not relayed]
     #[arg(long, env = "KEYLEDGER_NATS_URL", hide_env_values = true, value_name = "URL")]
     nats_url: Option<String>,
     /// The JetStream stream; made where there is none.

@@ -2,7 +2,7 @@
 //! time that moves it on.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use keyledger_events::Timestamp;
 use keyledger_projections::Value;
@@ -15,7 +15,12 @@ use crate::{
 
 /// How long a claim holds unless it is renewed: so long nothing is done when a server dies.
 pub const CLAIM_FOR: Duration = Duration::from_secs(15);
+/// How often it is renewed where it is not moved on.
+pub const RENEW_EVERY: Duration = Duration::from_secs(5);
+/// How long its holder goes on without a renewal: others may take the place a little later.
+const HELD_FOR: Duration = Duration::from_secs(CLAIM_FOR.as_secs() - 3);
 
+const POSITION: &str = "SELECT position FROM consumer WHERE name = $1";
 const TAKE: &str = "INSERT INTO consumer (name, position, holder, held_until) VALUES ($1, $2, $3, $4) \
                     ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, held_until = excluded.held_until \
                     WHERE consumer.holder = excluded.holder OR consumer.held_until < $5 RETURNING position";
@@ -24,6 +29,25 @@ const PUT: &str = "UPDATE consumer SET position = $1, held_until = $2 WHERE name
 const GIVE_BACK: &str = "UPDATE consumer SET held_until = $1 WHERE name = $2 AND holder = $3 RETURNING name";
 const BEGIN_ANEW: &str = "INSERT INTO consumer (name, position, holder, held_until) VALUES ($1, -1, $2, $3) ON CONFLICT (name) DO UPDATE \
                           SET position = excluded.position, holder = excluded.holder, held_until = excluded.held_until RETURNING name";
+
+/// The last event that is done with at a place, whoever holds it; -1 where it was never begun.
+///
+/// # Errors
+/// When the store fails.
+pub async fn position_of(store: &dyn Store, name: &str) -> Result<i64, StoreError> {
+    let rows = store.query(POSITION, &[name.into()]).await?;
+    Ok(rows.first().and_then(|row| if let [Value::Int(position)] = row.as_slice() { Some(*position) } else { None }).unwrap_or(-1))
+}
+
+/// What came of having a place held longer.
+#[derive(Debug)]
+pub enum Kept {
+    Stored,
+    /// It could not be stored, and is held still from before.
+    Unstored(StoreError),
+    /// It is another server's, or may be soon, since it could not be stored for so long.
+    Lost(Option<StoreError>),
+}
 
 /// One consumer's place in the log, as this server holds it.
 #[derive(Clone)]
@@ -66,6 +90,21 @@ impl Claim {
     /// When the store fails.
     pub async fn move_to(&self, position: i64, together_with: Vec<Statement>) -> Result<bool, StoreError> {
         self.change(MOVE_ON, position, together_with).await
+    }
+
+    /// Moves it on as [`Claim::move_to`] does. `held_at` is when it was last known to be held.
+    pub async fn keep(&self, position: i64, together_with: Vec<Statement>, held_at: &mut Instant) -> Kept {
+        // Counted from before it is written.
+        let tried_at = Instant::now();
+        match self.move_to(position, together_with).await {
+            Ok(true) => {
+                *held_at = tried_at;
+                Kept::Stored
+            }
+            Ok(false) => Kept::Lost(None),
+            Err(error) if held_at.elapsed() < HELD_FOR => Kept::Unstored(error),
+            Err(error) => Kept::Lost(Some(error)),
+        }
     }
 
     /// Puts it to an event, before or behind where it was: for who is told elsewhere how far it is. `false` where another server took it

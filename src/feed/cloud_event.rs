@@ -38,6 +38,15 @@ pub enum Shown {
     Erased,
 }
 
+impl Shown {
+    /// Personal data for one who may see it; a license key in it, only for one who may see keys too.
+    #[must_use]
+    pub fn open(data: PersonalData, sight: Sight) -> Self {
+        let license_key = data.license_key.map(|key| if sight.keys { key } else { masked(&key) });
+        Self::Open(Box::new(PersonalData { license_key, ..data }))
+    }
+}
+
 /// A stored event that can't be shown: it is damaged.
 #[derive(Debug, thiserror::Error)]
 #[error("event {position} can't be read: {problem}")]

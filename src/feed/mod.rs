@@ -7,7 +7,6 @@ mod cloud_event;
 mod filter;
 mod json;
 mod range;
-mod recent;
 pub mod statistics;
 mod subscription;
 mod table;
@@ -17,21 +16,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use keyledger_events::Timestamp;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use uuid::Uuid;
 
-pub use claim::{CLAIM_FOR, Claim};
+pub use claim::{CLAIM_FOR, Claim, Kept, RENEW_EVERY, position_of};
 pub use cloud_event::{CloudEvents, Facts, Shown, Sight, Unreadable, Upcast, masked};
 pub use filter::{Filter, FilterError};
 pub use json::{Frame, Json};
 pub use range::{Form, Piece, Range};
-pub use subscription::{Batch, PARTITIONS_DEFAULT, PARTITIONS_MAX, Place, SUBSCRIPTIONS_MAX, SubscribeError, Subscription, Subscriptions};
+pub use subscription::{Batch, Next, PARTITIONS_DEFAULT, PARTITIONS_MAX, Place, SUBSCRIPTIONS_MAX, SubscribeError, Subscription, Subscriptions};
 pub use table::{Table, TableError};
 
-use self::recent::Recent;
 use crate::{
     ledger::{Ledger, replay::ReplayError},
-    store::{Store, StoreError, StoredEvent, aside},
+    store::{Store, StoreError, StoredEvent, events_aside},
 };
 
 /// How often it is looked whether another server, or a command line, appended something, while anybody waits for it.
@@ -81,13 +79,24 @@ impl Default for FeedConfig {
 /// The reader.
 pub struct Feed {
     ledger: Ledger,
-    recent: Recent,
+    turns: Arc<Semaphore>,
+    looked_through: LookedThrough,
 }
+
+/// How far it was looked for the events of a partition (of which subscription, its number, revision and position) without finding any, as
+/// long as it is not worth the writing: so nobody looks at the same ones again.
+type LookedThrough = moka::sync::Cache<(String, i64, i64, i64), i64>;
+/// A few hundred bytes each.
+const LOOKED_THROUGH_MAX: u64 = 10_000;
 
 impl Feed {
     #[must_use]
     pub fn new(ledger: Ledger) -> Self {
-        Self { ledger, recent: Recent::default() }
+        Self { ledger, turns: Arc::new(Semaphore::new(cores() + 1)), looked_through: LookedThrough::new(LOOKED_THROUGH_MAX) }
+    }
+
+    fn looked_through(&self) -> &LookedThrough {
+        &self.looked_through
     }
 
     #[must_use]
@@ -117,7 +126,12 @@ impl Feed {
     /// # Errors
     /// When the store fails.
     pub async fn next_position(&self) -> Result<i64, StoreError> {
+        let known = self.ledger.head_position();
         let next_position = self.store().head().await?.next_position;
+        if next_position < known {
+            tracing::error!(known, next_position, "the log has fewer events than it had: was an old copy put back?");
+            self.ledger.note_went_back(next_position);
+        }
         self.ledger.note_moved(next_position);
         Ok(next_position)
     }
@@ -136,18 +150,44 @@ impl Feed {
         }
     }
 
-    /// The events after one, in order: as many as there are, or so many. What was just appended is read once for all who follow; who is
-    /// far behind reads alone.
+    /// The events after one, in order and without gaps: some, where there are any. What was just appended is read once for all who follow;
+    /// who is far behind reads alone.
     ///
     /// # Errors
-    /// When the store fails.
-    pub async fn after(&self, position: i64, limit: i64) -> Result<Vec<Arc<StoredEvent>>, StoreError> {
-        if self.ledger.head_position().saturating_sub(position) <= NEAR_EVENTS {
-            return self.recent.after(self.store(), position, limit).await;
+    /// When one is missing, or the store fails.
+    pub async fn after(&self, position: i64, limit: i64) -> Result<Vec<Arc<StoredEvent>>, FeedError> {
+        let mut events = if self.ledger.head_position().saturating_sub(position) <= NEAR_EVENTS {
+            self.ledger.recent().after(self.store(), position, limit).await?
+        } else {
+            let events = self.in_turn(events_aside(Arc::clone(self.store()), position.saturating_add(1), limit)).await?;
+            events.into_iter().map(Arc::new).collect::<Vec<_>>()
+        };
+        if let Err(missing) = without_gaps(position, &events) {
+            // What is before the gap is told still.
+            events.truncate(usize::try_from(missing.position - position - 1).unwrap_or(0));
+            if events.is_empty() {
+                return Err(missing.into());
+            }
         }
-        let store = Arc::clone(self.store());
-        let events = aside(async move { store.events(position.saturating_add(1), limit).await }).await?;
-        Ok(events.into_iter().map(Arc::new).collect())
+        if let Some(last) = events.last() {
+            // Some may be younger than what was known of the log's end.
+            self.ledger.note_moved(last.position + 1);
+        }
+        Ok(events)
+    }
+
+    /// Works on a part of the log that lies behind: for all who do that together, on as many parts as keep the cores busy. A turn ends with its
+    /// work, also where nobody waits for that any more, or looks at it.
+    async fn in_turn<T: Send + 'static, E: From<StoreError> + Send + 'static>(
+        &self,
+        work: impl Future<Output = Result<T, E>> + Send + 'static,
+    ) -> Result<T, E> {
+        let turns = Arc::clone(&self.turns);
+        let done = tokio::spawn(async move {
+            let _turn = turns.acquire().await;
+            work.await
+        });
+        done.await.unwrap_or_else(|_| Err(StoreError::Unavailable("the read was broken off".to_owned()).into()))
     }
 
     /// The last event that was recorded by a time; -1 where there is none.
@@ -222,13 +262,26 @@ impl Feed {
         let mut opened = sealed.iter().map(|(position, ..)| *position).zip(opened).peekable();
         for (event, facts, upcast) in &wanted {
             let shown = match opened.next_if(|(position, _)| *position == event.position) {
-                Some((_, Some(data))) => Shown::Open(Box::new(data)),
+                Some((_, Some(data))) => Shown::open(data, sink.sight()),
                 Some((_, None)) => Shown::Erased,
                 None => Shown::Closed,
             };
             sink.put(facts, upcast, &shown)?;
         }
         Ok(Written { events: wanted.len(), position })
+    }
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// Whether events follow one another after a position.
+fn without_gaps<E: Borrow<StoredEvent>>(after: i64, events: &[E]) -> Result<(), Unreadable> {
+    let expected = after.saturating_add(1)..;
+    match expected.zip(events).find(|(position, event)| *position != (*event).borrow().position) {
+        Some((position, _)) => Err(Unreadable { position, problem: "it is missing".to_owned() }),
+        None => Ok(()),
     }
 }
 

@@ -7,8 +7,8 @@ use futures::{
     stream::{self, BoxStream, Stream},
 };
 
-use super::{Feed, FeedError, Filter, Frame, Sight, Table, Unreadable};
-use crate::store::{StoredEvent, aside};
+use super::{Feed, FeedError, Filter, Frame, Sight, Table, Unreadable, cores, without_gaps};
+use crate::store::{StoredEvent, aside, events_aside};
 
 /// Events read at a time: half a megabyte usually, and thirty at most.
 const CHUNK: i64 = 500;
@@ -66,11 +66,11 @@ impl Feed {
 
     /// Some events, none of which is missing.
     async fn chunk(&self, (after, count): (i64, i64)) -> Result<Vec<StoredEvent>, FeedError> {
-        let events = self.store().events(after.saturating_add(1), count).await?;
-        let found = events.iter().map(|event| Some(event.position)).chain(std::iter::repeat(None));
-        let missing = (after + 1..=after + count).zip(found).find(|(expected, found)| Some(*expected) != *found);
-        if let Some((position, _)) = missing {
-            return Err(Unreadable { position, problem: "it is missing".to_owned() }.into());
+        let events = events_aside(Arc::clone(self.store()), after.saturating_add(1), count).await?;
+        without_gaps(after, &events)?;
+        let found = i64::try_from(events.len()).unwrap_or(i64::MAX);
+        if found < count {
+            return Err(Unreadable { position: after + found + 1, problem: "it is missing".to_owned() }.into());
         }
         Ok(events)
     }
@@ -83,20 +83,25 @@ fn chunks(range: &Range) -> impl Iterator<Item = (i64, i64)> + use<> {
     starts.map(move |after| (after, CHUNK.min(through - after)))
 }
 
+/// One more than there are cores: a part may wait for the disk, or for the database.
 fn ahead() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from).min(AHEAD_MAX)
+    (cores() + 1).min(AHEAD_MAX)
 }
 
 fn lines(feed: Arc<Feed>, range: Range) -> impl Stream<Item = Result<Piece, FeedError>> {
     let (room, chunks, range) = (range.room, chunks(&range), Arc::new(range));
     let of = move |chunk, room| {
-        let (feed, range) = (Arc::clone(&feed), Arc::clone(&range));
-        aside(async move {
+        let (feed, worker, range) = (Arc::clone(&feed), Arc::clone(&feed), Arc::clone(&range));
+        let work = async move {
             let events = feed.chunk(chunk).await?;
-            let mut bytes = Vec::with_capacity(events.len() * 768);
-            let written = feed.write(&events, &range.filter, room, &mut feed.json(range.sight, Frame::Line, &mut bytes)).await?;
-            Ok::<_, FeedError>((chunk, written, bytes))
-        })
+            aside(async move {
+                let mut bytes = Vec::with_capacity(events.len() * 768);
+                let written = feed.write(&events, &range.filter, room, &mut feed.json(range.sight, Frame::Line, &mut bytes)).await?;
+                Ok::<_, FeedError>((chunk, written, bytes))
+            })
+            .await
+        };
+        async move { worker.in_turn(work).await }
     };
     let each = of.clone();
     let parts = stream::iter(chunks).map(move |chunk| each(chunk, room)).buffered(ahead());
@@ -116,8 +121,8 @@ fn lines(feed: Arc<Feed>, range: Range) -> impl Stream<Item = Result<Piece, Feed
 fn parquet(feed: Arc<Feed>, range: Range, table: Table) -> impl Stream<Item = Result<Piece, FeedError>> {
     let reader = Arc::clone(&feed);
     let read = move |chunk| {
-        let feed = Arc::clone(&reader);
-        aside(async move { feed.chunk(chunk).await })
+        let (feed, worker) = (Arc::clone(&reader), Arc::clone(&reader));
+        async move { worker.in_turn(async move { feed.chunk(chunk).await }).await }
     };
     let parts = stream::iter(chunks(&range)).map(read).buffered(ahead());
     let (after, room, filter) = (range.after, range.room, Arc::new(range.filter));
@@ -127,15 +132,16 @@ fn parquet(feed: Arc<Feed>, range: Range, table: Table) -> impl Stream<Item = Re
             let Some(mut table) = table else { return Ok(None) };
             let events = if room == 0 { None } else { parts.try_next().await? };
             let Some(events) = events else {
-                let bytes = aside(async move { table.finish().map_err(FeedError::from) }).await?;
+                let bytes = feed.in_turn(aside(async move { table.finish().map_err(FeedError::from) })).await?;
                 return Ok(Some((Piece { bytes, position }, (parts, None, position, room))));
             };
+            let writer = Arc::clone(&feed);
             let put = async move {
-                let written = feed.write(&events, &filter, room, &mut table).await?;
+                let written = writer.write(&events, &filter, room, &mut table).await?;
                 let bytes = if table.is_full() { table.take()? } else { Vec::new() };
                 Ok::<_, FeedError>((table, written, bytes))
             };
-            let (table, written, bytes) = aside(put).await?;
+            let (table, written, bytes) = feed.in_turn(aside(put)).await?;
             let piece = Piece { bytes, position: written.position };
             Ok(Some((piece, (parts, Some(table), written.position, room - written.events))))
         }

@@ -15,7 +15,7 @@ use keyledger_events::{
 use keyledger_projections::{Value, Values};
 use tokio::time::Instant;
 
-use super::{Claim, FeedError, Unreadable};
+use super::{Claim, FeedError, Unreadable, position_of};
 use crate::{
     app::App,
     clock::Clock,
@@ -42,7 +42,6 @@ const ADD: &str = "INSERT INTO daily_statistics (day, product, created, assigned
                    verifications = daily_statistics.verifications + excluded.verifications, \
                    licenses = daily_statistics.licenses + excluded.licenses";
 const FORGET_ALL: &str = "DELETE FROM daily_statistics";
-const POSITION: &str = "SELECT position FROM consumer WHERE name = $1";
 const PAGE: &str = "SELECT day, product, created, assigned, activations, deactivations, refusals, verifications, licenses FROM daily_statistics \
                     WHERE day >= $1 AND day <= $2 AND (day, product) > ($3, $4) ORDER BY day, product LIMIT $5";
 const PAGE_OF_PRODUCT: &str = "SELECT day, product, created, assigned, activations, deactivations, refusals, verifications, licenses \
@@ -167,8 +166,7 @@ fn additions(days: BTreeMap<DayOfProduct, Counts>) -> Vec<Statement> {
 /// # Errors
 /// When the store fails.
 pub async fn position(store: &dyn Store) -> Result<i64, StoreError> {
-    let rows = store.query(POSITION, &[CONSUMER.into()]).await?;
-    Ok(rows.first().and_then(|row| if let [Value::Int(position)] = row.as_slice() { Some(*position) } else { None }).unwrap_or(-1))
+    position_of(store, CONSUMER).await
 }
 
 /// Days from one to another, both included, in the order of day and product: so many after a place in it.

@@ -20,8 +20,8 @@ pub const PARTITIONS_DEFAULT: i64 = 8;
 pub const PARTITIONS_MAX: i64 = 64;
 /// Subscriptions of a ledger: each has a few rows, and somebody who reads them.
 pub const SUBSCRIPTIONS_MAX: i64 = 1_000;
-/// Events read at a time.
-const CHUNK: i64 = 500;
+/// Events read at a time: a hundred kilobytes usually, and six megabytes at most.
+const CHUNK: i64 = 100;
 /// Events looked at for one batch.
 const LOOKS_AT: i64 = 20_000;
 /// Bytes after which a batch is full.
@@ -31,19 +31,25 @@ const MOVE_ON_AFTER: i64 = 1_000;
 
 const INSERT: &str = "INSERT INTO subscription (name, filter, partitions, made_at) SELECT $1, $2, $3, $4 \
                       WHERE (SELECT count(*) FROM subscription) < $5 ON CONFLICT (name) DO NOTHING RETURNING name";
-const INSERT_PARTITION: &str = "INSERT INTO subscription_partition (subscription, number, position) VALUES ($1, $2, $3)";
-const SET_FILTER: &str = "UPDATE subscription SET filter = $1 WHERE name = $2 AND partitions = $3 RETURNING name";
+const INSERT_PARTITION: &str = "INSERT INTO subscription_partition (subscription, number, position, revision) VALUES ($1, $2, $3, $4)";
+const SET_FILTER: &str = "UPDATE subscription SET filter = $1 WHERE name = $2 AND partitions = $3 AND filter <> $1 RETURNING name";
+/// What is handed out, and what is being looked for, was of the filter before.
+const REVISE: &str = "UPDATE subscription_partition SET revision = revision + 1, lease = NULL, leased_until = NULL, leased_through = NULL \
+                      WHERE subscription = $1";
 const DELETE: &str = "DELETE FROM subscription WHERE name = $1 RETURNING name";
 const DELETE_PARTITIONS: &str = "DELETE FROM subscription_partition WHERE subscription = $1";
 const SEEK: &str = "UPDATE subscription_partition SET position = $1, lease = NULL, leased_until = NULL, leased_through = NULL \
                     WHERE subscription = $2 RETURNING number";
 const ONE: &str = "SELECT name, filter, partitions, made_at FROM subscription WHERE name = $1";
 const ALL: &str = "SELECT name, filter, partitions, made_at FROM subscription WHERE name > $1 ORDER BY name LIMIT $2";
-const PARTITIONS: &str = "SELECT number, position, leased_until, leased_through FROM subscription_partition WHERE subscription = $1 ORDER BY number";
+const PARTITIONS: &str = "SELECT number, position, revision, leased_until, leased_through FROM subscription_partition \
+                          WHERE subscription = $1 ORDER BY number";
 const LEASE: &str = "UPDATE subscription_partition SET lease = $1, leased_until = $2, leased_through = $3 \
-                     WHERE subscription = $4 AND number = $5 AND position = $6 AND (lease IS NULL OR leased_until < $7) RETURNING number";
+                     WHERE subscription = $4 AND number = $5 AND position = $6 AND revision = $7 AND (lease IS NULL OR leased_until < $8) \
+                     RETURNING number";
 const MOVE_ON: &str = "UPDATE subscription_partition SET position = $1, lease = NULL, leased_until = NULL, leased_through = NULL \
-                       WHERE subscription = $2 AND number = $3 AND position = $4 AND (lease IS NULL OR leased_until < $5) RETURNING number";
+                       WHERE subscription = $2 AND number = $3 AND position = $4 AND revision = $5 AND (lease IS NULL OR leased_until < $6) \
+                       RETURNING number";
 const ACKNOWLEDGE: &str = "UPDATE subscription_partition SET position = leased_through, lease = NULL, leased_until = NULL, leased_through = NULL \
                            WHERE lease = $1 AND subscription = $2 RETURNING position";
 const ACKNOWLEDGE_PART: &str = "UPDATE subscription_partition SET position = $1, lease = NULL, leased_until = NULL, leased_through = NULL \
@@ -66,6 +72,7 @@ pub struct Place {
     pub number: i64,
     /// The last event that is done with.
     pub position: i64,
+    revision: i64,
     /// Until when it is handed out.
     pub leased_until: Option<Timestamp>,
     /// The last event that is.
@@ -84,6 +91,16 @@ pub struct Batch {
     pub events: Vec<u8>,
 }
 
+/// What a look for the next events came to.
+#[derive(Clone, Debug)]
+pub enum Next {
+    Batch(Batch),
+    /// So many events were looked at that hold nothing: there are more behind them.
+    MovedOn,
+    /// There are none, or others have them.
+    Nothing,
+}
+
 #[derive(Debug, thiserror::Error)]
 pub enum SubscribeError {
     #[error("there is no such subscription")]
@@ -92,7 +109,7 @@ pub enum SubscribeError {
     OtherPartitions(i64),
     #[error("there are {} subscriptions, and can be no more", SUBSCRIPTIONS_MAX)]
     TooMany,
-    #[error("the lease ran out, and its events were handed out again, or were acknowledged before")]
+    #[error("the lease is over: its events were acknowledged before, or handed out again, or the subscription was changed")]
     LeaseLost,
     #[error("the lease is not of event {0}")]
     NotLeased(i64),
@@ -123,6 +140,7 @@ fn place(row: Vec<Value>) -> Result<Place, StoreError> {
     Ok(Place {
         number: values.int().map_err(&of)?,
         position: values.int().map_err(&of)?,
+        revision: values.int().map_err(&of)?,
         leased_until: values.maybe_time().map_err(&of)?,
         leased_through: values.maybe_int().map_err(&of)?,
     })
@@ -149,17 +167,22 @@ impl<'a> Subscriptions<'a> {
     /// # Errors
     /// When it is there with another number of partitions, there are too many, or the store fails.
     pub async fn put(&self, name: &str, filter: &Filter, partitions: i64, after: i64) -> Result<bool, SubscribeError> {
-        let text = serde_json::to_string(filter).unwrap_or_default();
-        let values = vec![name.into(), text.as_str().into(), partitions.into(), Value::Time(self.clock.now()), SUBSCRIPTIONS_MAX.into()];
+        let (text, now) = (serde_json::to_string(filter).unwrap_or_default(), self.clock.now());
+        let values = vec![name.into(), text.as_str().into(), partitions.into(), Value::Time(now), SUBSCRIPTIONS_MAX.into()];
         let mut statements = vec![Statement::new(INSERT, values)];
-        statements.extend((0..partitions).map(|number| Statement::new(INSERT_PARTITION, vec![name.into(), number.into(), after.into()])));
+        // One that is deleted and made again has other revisions.
+        let of = |number: i64| vec![name.into(), number.into(), after.into(), now.0.into()];
+        statements.extend((0..partitions).map(|number| Statement::new(INSERT_PARTITION, of(number))));
         if self.done(&statements).await?.is_some() {
             return Ok(true);
         }
-        if self.done(&[Statement::new(SET_FILTER, vec![text.as_str().into(), name.into(), partitions.into()])]).await?.is_some() {
+        let statements =
+            [Statement::new(SET_FILTER, vec![text.as_str().into(), name.into(), partitions.into()]), Statement::new(REVISE, vec![name.into()])];
+        if self.done(&statements).await?.is_some() {
             return Ok(false);
         }
         match self.one(name).await {
+            Ok(same) if same.partitions == partitions => Ok(false),
             Ok(other) => Err(SubscribeError::OtherPartitions(other.partitions)),
             Err(SubscribeError::Unknown) => Err(SubscribeError::TooMany),
             Err(error) => Err(error),
@@ -204,20 +227,24 @@ impl<'a> Subscriptions<'a> {
         Ok(rows.into_iter().map(place).collect::<Result<_, _>>()?)
     }
 
-    /// Hands out the next events of a partition that nobody has, the one furthest behind; `None` where there are none.
+    /// Hands out the next events of a partition that nobody has, the one furthest behind.
     ///
     /// # Errors
     /// When there is no such subscription, an event is damaged, or the store fails.
-    pub async fn next(&self, name: &str, limit: i64, lease_for: Duration, sight: Sight) -> Result<Option<Batch>, SubscribeError> {
-        let subscription = self.one(name).await?;
+    pub async fn next(&self, name: &str, limit: i64, lease_for: Duration, sight: Sight) -> Result<Next, SubscribeError> {
         let now = self.clock.now();
+        // Before the filter: if that changes in between, the revision is an old one, and nothing comes of the look.
         let mut free = self.places(name).await?;
+        let subscription = self.one(name).await?;
+        let mut has_moved = false;
         free.retain(|place| place.leased_until.is_none_or(|until| until < now));
         free.sort_by_key(|place| place.position);
         for place in free {
             let filter = subscription.filter.clone().of_partition(place.number, subscription.partitions);
-            let (mut events, mut through, mut room) = (Vec::new(), place.position, limit);
-            let is_more = |through: i64| through - place.position < LOOKS_AT && through + 1 < self.feed.head_position();
+            let looked = (name.to_owned(), place.number, place.revision, place.position);
+            let known = self.feed.looked_through().get(&looked).unwrap_or(place.position);
+            let (mut events, mut through, mut room) = (Vec::new(), known, limit);
+            let is_more = |through: i64| through - known < LOOKS_AT && through + 1 < self.feed.head_position();
             while room > 0 && events.len() < BATCH_BYTES && is_more(through) {
                 let read = self.feed.after(through, CHUNK).await?;
                 if read.is_empty() {
@@ -229,9 +256,13 @@ impl<'a> Subscriptions<'a> {
                 room -= i64::try_from(written.events).unwrap_or(room);
             }
             if events.is_empty() {
+                has_moved |= through - known >= LOOKS_AT;
                 if through - place.position >= MOVE_ON_AFTER {
-                    let values = vec![through.into(), name.into(), place.number.into(), place.position.into(), Value::Time(now)];
+                    let values =
+                        vec![through.into(), name.into(), place.number.into(), place.position.into(), place.revision.into(), Value::Time(now)];
                     self.done(&[Statement::new(MOVE_ON, values)]).await?;
+                } else if through > known {
+                    self.feed.looked_through().insert(looked, through);
                 }
                 continue;
             }
@@ -247,14 +278,16 @@ impl<'a> Subscriptions<'a> {
                 name.into(),
                 place.number.into(),
                 place.position.into(),
+                place.revision.into(),
                 Value::Time(now),
             ];
             // Another worker may have been faster.
             if self.done(&[Statement::new(LEASE, values)]).await?.is_some() {
-                return Ok(Some(Batch { lease, until, partition: place.number, through, events }));
+                return Ok(Next::Batch(Batch { lease, until, partition: place.number, through, events }));
             }
+            has_moved = true;
         }
-        Ok(None)
+        Ok(if has_moved { Next::MovedOn } else { Next::Nothing })
     }
 
     /// Moves a partition on behind what was handed out, or behind the part of it up to an event. A lease that ran out is as good, as

@@ -15,6 +15,7 @@ use super::{
     command::{CommandResult, ExecuteError, Idempotency, Outcome, Request},
     decide::execute,
     needs::{disturbs, further_needs, needs},
+    recent::Recent,
     workspace::Workspace,
 };
 use crate::{
@@ -68,9 +69,14 @@ pub(super) struct Shared {
     pub queued_weight: AtomicUsize,
     /// How many events this process knows of.
     pub head: watch::Sender<i64>,
+    pub recent: Recent,
 }
 
 impl Shared {
+    pub fn is_followed(&self) -> bool {
+        self.head.receiver_count() > 0
+    }
+
     pub fn move_to(&self, next_position: i64) {
         self.head.send_if_modified(|known| {
             let is_further = *known < next_position;
@@ -210,13 +216,17 @@ impl Executor {
         }
         let first_event = write.events.first().map(|event| (event.position, event.event_id));
         let position = write.head.next_position;
-        match transaction.commit(write).await {
+        match transaction.commit(&write).await {
             Ok(()) => {}
             Err(StoreError::CommitUnknown(error)) => ask_after(self.store.as_ref(), first_event, error).await?,
             Err(error) => return Err(unavailable(error)),
         }
         self.meters.commits.increment(1);
         self.meters.batch_events.record(events as f64);
+        if self.shared.is_followed() {
+            // They need not read back what is in memory here.
+            self.shared.recent.keep(write.events);
+        }
         self.shared.move_to(position);
         Ok(results)
     }

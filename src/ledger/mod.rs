@@ -12,6 +12,7 @@ mod needs;
 mod open;
 mod outcome;
 mod reads;
+mod recent;
 mod release_reads;
 pub mod replay;
 mod supply;
@@ -47,6 +48,7 @@ pub use telemetry::TelemetryFilter;
 
 use crate::{clock::Clock, store::Store, vault::Vault};
 use executor::{Job, Shared};
+use recent::Recent;
 
 /// Refusals remembered so that a repeated one isn't even queued: one entry for each license, reason and minute.
 const REFUSALS_REMEMBERED_MAX: u64 = 10_000;
@@ -140,12 +142,24 @@ impl Ledger {
     /// Whether anybody waits for events.
     #[must_use]
     pub fn is_followed(&self) -> bool {
-        self.shared.head.receiver_count() > 0
+        self.shared.is_followed()
+    }
+
+    /// The end of the log, as far as it is kept for those who follow it.
+    #[must_use]
+    pub fn recent(&self) -> &Recent {
+        &self.shared.recent
     }
 
     /// Another process appended: so many events there are now.
     pub fn note_moved(&self, next_position: i64) {
         self.shared.move_to(next_position);
+    }
+
+    /// There are fewer events than there were. Those that follow the log learn of it.
+    pub fn note_went_back(&self, next_position: i64) {
+        self.shared.recent.clear();
+        self.shared.head.send_replace(next_position);
     }
 
     /// Whether commands can be executed now.

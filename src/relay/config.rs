@@ -36,7 +36,7 @@ pub enum ConfigError {
          is %2C, an @ %40, a colon %3A and a slash %2F"
     )]
     Url(usize),
-    #[error("--nats-url: {SERVERS_MAX} servers at most can be named; a cluster says by itself which others there are")]
+    #[error("--nats-url: {SERVERS_MAX} servers at most can be named")]
     TooManyServers,
     #[error("--nats-url: all servers must be given with the same user and password, or one of them alone with any")]
     Logins,

@@ -11,14 +11,13 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use keyledger_projections::Value;
 use tokio::time::Instant;
 use uuid::Uuid;
 
 pub use self::config::{ConfigError, Given, REPLICAS_MAX, RelayConfig, STREAM_DEFAULT, SUBJECT_DEFAULT};
 use crate::{
     app::App,
-    feed::{Claim, FeedError},
+    feed::{Claim, FeedError, position_of},
     store::StoreError,
 };
 
@@ -33,8 +32,6 @@ const WAIT_FIRST: Duration = Duration::from_secs(1);
 const WAIT_MAX: Duration = Duration::from_secs(30);
 /// How long to wait where somebody has to do something.
 const TROUBLE_PAUSE: Duration = Duration::from_secs(10);
-
-const POSITION: &str = "SELECT position FROM consumer WHERE name = $1";
 
 /// What must be put right before anything is published.
 #[derive(Debug, thiserror::Error)]
@@ -207,9 +204,8 @@ async fn give_back(claim: &Claim) {
 /// Tells the lag by the place that was kept.
 async fn tell_kept_lag(app: &App, relay: &RelayConfig) {
     let lag = async {
-        let rows = app.feed.store().query(POSITION, &[place_name(&relay.stream).as_str().into()]).await?;
-        let position = rows.first().and_then(|row| if let [Value::Int(position)] = row.as_slice() { Some(*position) } else { None });
-        Ok::<_, StoreError>(app.feed.next_position().await? - 1 - position.unwrap_or(-1))
+        let position = position_of(app.feed.store().as_ref(), &place_name(&relay.stream)).await?;
+        Ok::<_, StoreError>(app.feed.next_position().await? - 1 - position)
     };
     match lag.await {
         Ok(lag) => tell_lag(lag),

@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     app::App,
-    feed::{CLAIM_FOR, Claim, FeedError, Filter, Frame},
+    feed::{Claim, FeedError, Filter, Frame, Kept, RENEW_EVERY},
     store::{StoreError, StoredEvent},
 };
 
@@ -36,11 +36,8 @@ const CHUNK: i64 = 250;
 const CHUNK_BYTES: usize = 1024 * 1024;
 /// How long an answer of NATS may take. A cluster chooses a new leader in less.
 const ANSWER_PATIENCE: Duration = Duration::from_secs(5);
-/// How often the place is stored while events are relayed, and while there are none: that also keeps other servers from taking it.
+/// How often the place is stored while events are relayed.
 const STORE_EVERY: Duration = Duration::from_secs(1);
-const RENEW_EVERY: Duration = Duration::from_secs(5);
-/// How long it is gone on without a renewal: others may take the place a little later.
-const HELD_FOR: Duration = Duration::from_secs(CLAIM_FOR.as_secs() - 3);
 /// How often in a row the stream may be looked at anew without that one event gets into it.
 const MISSES_MAX: u32 = 5;
 /// The pause before it is: where a cluster chooses a leader, it takes a moment.
@@ -193,7 +190,7 @@ impl Session<'_> {
             let store_by = stored_at + if self.window.done.position > self.kept { STORE_EVERY } else { RENEW_EVERY };
             if store_by <= Instant::now() {
                 stored_at = Instant::now();
-                self.store(stored_at).await?;
+                self.store().await?;
             } else if !has_more || self.window.is_full() {
                 tokio::select! {
                     Some(answer) = self.window.answers.next() => if let Some(missed) = self.take_in(answer)? {
@@ -314,19 +311,19 @@ impl Session<'_> {
     }
 
     /// Stores the place, and holds it longer.
-    async fn store(&mut self, now: Instant) -> Result<(), Broken> {
-        let done = self.window.done;
-        match self.claim.move_to(done.position, vec![sequence_kept(&self.relay.stream, done.sequence)]).await {
-            Ok(true) => {
-                (self.kept, self.held_at) = (done.position, now);
+    async fn store(&mut self) -> Result<(), Broken> {
+        let (done, of_stream) = (self.window.done, sequence_kept(&self.relay.stream, self.window.done.sequence));
+        match self.claim.keep(done.position, vec![of_stream], &mut self.held_at).await {
+            Kept::Stored => {
+                self.kept = done.position;
                 Ok(())
             }
-            Ok(false) => Err(Broken::Lost),
-            Err(error) if self.held_at.elapsed() < HELD_FOR => {
+            Kept::Unstored(error) => {
                 tracing::debug!(%error, "how far the relay to NATS is can't be stored yet");
                 Ok(())
             }
-            Err(error) => Err(StoreError::into(error)),
+            Kept::Lost(None) => Err(Broken::Lost),
+            Kept::Lost(Some(error)) => Err(StoreError::into(error)),
         }
     }
 }

@@ -4,6 +4,8 @@
 pub mod postgres;
 pub mod sqlite;
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use keyledger_events::{Leaf, SubjectKind, Timestamp, block::BlockKind};
 use keyledger_projections::{ReadError, Row, RowKey, Table, Value};
@@ -265,6 +267,9 @@ pub trait Store: Send + Sync {
     /// `sqlite` or `postgres`.
     fn backend(&self) -> &'static str;
 
+    /// Whether it works on its caller's thread, instead of waiting for somebody else.
+    fn is_embedded(&self) -> bool;
+
     /// Founds the ledger: inserts its head and its secret, sealed by the master key. Safe when several nodes start at once.
     /// Returns whether this call did it; `false` where the ledger was founded before.
     async fn initialize(&self, head: &Head, sealed_secret: &[u8]) -> Result<bool, StoreError>;
@@ -329,13 +334,21 @@ pub async fn aside<T: Send + 'static, E: From<StoreError> + Send + 'static>(
     done.unwrap_or_else(|_| Err(StoreError::Unavailable("the read was broken off".to_owned()).into()))
 }
 
+/// Events in order, from a position on, so many at most; read where that keeps nobody waiting.
+///
+/// # Errors
+/// When the store fails.
+pub async fn events_aside(store: Arc<dyn Store>, from: i64, limit: i64) -> Result<Vec<StoredEvent>, StoreError> {
+    if store.is_embedded() { aside(async move { store.events(from, limit).await }).await } else { store.events(from, limit).await }
+}
+
 /// An open write transaction that holds the head lock. Dropping it rolls back.
 #[async_trait]
 pub trait Transaction: Send {
     async fn load(&mut self, lookups: &Lookups) -> Result<Found, StoreError>;
 
     /// Writes everything and commits.
-    async fn commit(self: Box<Self>, write: WriteSet) -> Result<(), StoreError>;
+    async fn commit(self: Box<Self>, write: &WriteSet) -> Result<(), StoreError>;
 }
 
 /// A read transaction on one version of the database.

@@ -12,6 +12,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures::future::join_all;
 use keyledger_projections::WebhookEndpointRow;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
@@ -81,10 +82,13 @@ impl Running {
     }
 
     async fn leave(self) {
-        let (_, claim) = self.stop().await;
-        if let Err(error) = claim.give_back().await {
-            tracing::debug!(%error, "the place of a web hook endpoint is free in a moment only");
-        }
+        give_back(&self.stop().await.1).await;
+    }
+}
+
+async fn give_back(claim: &Claim) {
+    if let Err(error) = claim.give_back().await {
+        tracing::debug!(%error, "the place of a web hook endpoint is free in a moment only");
     }
 }
 
@@ -108,44 +112,30 @@ pub async fn run(app: Arc<App>, times: Times) {
             () = app.stopped() => break,
         }
     }
-    for running in running.values() {
-        running.ending.notify_one();
-    }
-    for (_, running) in running {
-        running.leave().await;
-    }
+    join_all(running.into_values().map(Running::leave)).await;
 }
 
 /// Has a task for each endpoint, begun anew where the endpoint has changed or the task has ended.
 async fn keep_up(app: &Arc<App>, times: Times, rows: Vec<WebhookEndpointRow>, running: &mut HashMap<i64, Running>) {
-    let gone: Vec<i64> = running.keys().filter(|number| rows.iter().all(|row| row.number() != **number)).copied().collect();
-    for number in gone {
-        if let Some(running) = running.remove(&number) {
-            running.leave().await;
+    let rows: HashMap<i64, WebhookEndpointRow> = rows.into_iter().map(|row| (row.number(), row)).collect();
+    let is_as_it_was = |number: i64, known: &Running| rows.get(&number).is_some_and(|row| row.sequence == known.sequence);
+    let ended: Vec<Running> =
+        running.extract_if(|number, known| known.task.is_finished() || !is_as_it_was(*number, known)).map(|(_, known)| known).collect();
+    // Side by side: one that hangs holds up the others only once.
+    let mut claims: HashMap<String, Claim> = join_all(ended.into_iter().map(Running::stop)).await.into_iter().collect();
+    for (number, row) in rows {
+        if running.contains_key(&number) {
+            continue;
         }
-    }
-    for row in rows {
-        let number = row.number();
         let place = place_name(&row);
-        let known = match running.remove(&number) {
-            Some(known) if known.sequence == row.sequence && !known.task.is_finished() => {
-                running.insert(number, known);
-                continue;
-            }
-            // Held by the same holder, the place need not be waited for.
-            Some(known) if known.place == place => Some(known.stop().await.1),
-            Some(known) => {
-                known.leave().await;
-                None
-            }
-            None => None,
-        };
-        let claim = known.unwrap_or_else(|| Claim::new(Arc::clone(app.feed.store()), app.clock.clone(), place.as_str()));
+        // Held by the same holder, the place need not be waited for.
+        let claim = claims.remove(&place).unwrap_or_else(|| Claim::new(Arc::clone(app.feed.store()), app.clock.clone(), place.as_str()));
         let sequence = row.sequence;
         let ending = Arc::new(Notify::new());
         let task = tokio::spawn(Teller::tell(Arc::clone(app), times, row, claim.clone(), Arc::clone(&ending)));
         running.insert(number, Running { sequence, place, claim, ending, task });
     }
+    join_all(claims.values().map(give_back)).await;
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! One endpoint told of events: read, called with, tried again, and the place moved on.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -11,18 +11,18 @@ use keyledger_events::{
 use keyledger_projections::WebhookEndpointRow;
 use tokio::sync::Notify;
 use tokio::task::{JoinError, JoinSet};
-use tokio::time::{sleep_until, timeout_at};
+use tokio::time::{sleep_until, timeout, timeout_at};
 
 use super::{
     attempts,
     times::Times,
-    window::{EVENTS_MAX, Failed, Lane, Window},
+    window::{EVENTS_MAX, Failed, Lane, Remembered, Window},
 };
 use crate::{
     app::App,
     clock::passed,
-    feed::{CLAIM_FOR, Claim, Facts, FeedError, Filter, Sight, Unreadable, Upcast},
-    ledger::{Command, Origin, Request, WebhookAttempt},
+    feed::{Claim, Facts, FeedError, Filter, Kept, RENEW_EVERY, Sight, Unreadable, Upcast},
+    ledger::{Command, CommandResult, Origin, Request, WebhookAttempt},
     outgoing::webhook::{self, NotTaken},
     store::{StoreError, StoredEvent},
     vault::VaultError,
@@ -30,15 +30,12 @@ use crate::{
 
 /// Calls of one endpoint at the same time: a receiver that takes a tenth of a second is told 160 times a second.
 const CALLS_MAX: usize = 16;
-/// Events read at a time: a few hundred kilobytes.
-const CHUNK: i64 = 250;
-/// How often the place is stored while something is delivered, and while nothing is: that also keeps other servers from taking it.
+/// Events read at a time: a hundred kilobytes usually, and six megabytes at most.
+const CHUNK: i64 = 100;
+/// How often the place is stored while something is delivered.
 const STORE_EVERY: Duration = Duration::from_secs(1);
-const RENEW_EVERY: Duration = Duration::from_secs(5);
 /// Attempts after which the place is stored in any case.
 const UNSTORED_MAX: usize = EVENTS_MAX / 2;
-/// How long it is gone on without a renewal: others may take the place a little later.
-const HELD_FOR: Duration = Duration::from_secs(CLAIM_FOR.as_secs() - 3);
 /// How long to wait where the log or the database can't be read.
 const TROUBLE_PAUSE: Duration = Duration::from_secs(10);
 /// The status by which a receiver says that it is gone for good.
@@ -97,15 +94,18 @@ impl Teller {
     /// Tells an endpoint of events, for as long as this server holds its place and is not asked to end.
     pub(super) async fn tell(app: Arc<App>, times: Times, row: WebhookEndpointRow, claim: Claim, ending: Arc<Notify>) {
         let endpoint = row.number();
-        let told = match Self::begin(app, times, row, claim).await {
+        let told = match Self::begin(app, times, row, claim.clone()).await {
             Ok(Some(mut teller)) => {
                 let told = tokio::select! {
                     told = teller.go_on() => Some(told),
                     () = ending.notified() => None,
                 };
+                if told.as_ref().is_none_or(Result::is_err) {
+                    teller.leave().await;
+                }
                 match told {
                     Some(told) => told,
-                    None => return teller.leave().await,
+                    None => return,
                 }
             }
             Ok(None) => return,
@@ -113,22 +113,31 @@ impl Teller {
         };
         if let Err(error) = told {
             tracing::error!(%error, endpoint, "a web hook endpoint can't be told of events; it is tried again");
-            tokio::time::sleep(TROUBLE_PAUSE).await;
+            // Another server may be able to.
+            if let Err(error) = claim.give_back().await {
+                tracing::debug!(%error, endpoint, "the place of a web hook endpoint is free in a moment only");
+            }
+            // Whoever asks it to end meanwhile need not wait.
+            let _ = timeout(TROUBLE_PAUSE, ending.notified()).await;
         }
     }
 
     /// `None` where another server holds the place.
     async fn begin(app: Arc<App>, times: Times, row: WebhookEndpointRow, claim: Claim) -> Result<Option<Self>, TellError> {
+        // Counted from before it was written.
+        let held_at = Instant::now();
         let Some(place) = claim.take(row.endpoint.after).await? else { return Ok(None) };
-        let newest = app.ledger.webhook_attempts(row.number(), false, i64::MAX, 1).await?;
+        let newest = app.ledger.webhook_attempts(row.number(), false, i64::MAX, attempts::KEPT_MAX).await?;
         let failures = app.ledger.webhook_attempts(row.number(), true, i64::MAX, attempts::KEPT_MAX).await?;
         let (now, now_instant) = (app.clock.now(), Instant::now());
-        let mut remembered = HashMap::new();
         // Since somebody changed the endpoint, it is another one.
-        for attempt in failures.into_iter().filter(|attempt| attempt.position > place && attempt.at >= row.updated_at) {
+        let counts = |attempt: &&WebhookAttempt| attempt.position > place && attempt.at >= row.updated_at;
+        let taken = newest.iter().filter(counts).filter(|attempt| attempt.error.is_none()).map(|attempt| attempt.position);
+        let mut remembered = Remembered { taken: taken.collect(), ..Remembered::default() };
+        for attempt in failures.iter().filter(counts) {
             let due = now_instant + times.wait(attempt.attempt).saturating_sub(passed(attempt.at, now));
             let since = attempt.failing_since.unwrap_or(attempt.at);
-            remembered.entry(attempt.position).or_insert(Failed { attempts: attempt.attempt, since, due });
+            remembered.failed.entry(attempt.position).or_insert(Failed { attempts: attempt.attempt, since, due });
         }
         Ok(Some(Self {
             app,
@@ -141,8 +150,8 @@ impl Teller {
             calls: JoinSet::new(),
             unstored: Vec::new(),
             last_number: newest.first().map_or(0, |attempt| attempt.number),
-            tried_at: now_instant,
-            held_at: now_instant,
+            tried_at: held_at,
+            held_at,
         }))
     }
 
@@ -150,7 +159,8 @@ impl Teller {
     async fn leave(&mut self) {
         let by = Instant::now() + ANSWERED_WITHIN;
         while let Ok(Some(Ok(ended))) = timeout_at(by.into(), self.calls.join_next()).await {
-            self.take_in(ended).await;
+            // Whether it is to be paused, whoever goes on will find.
+            self.take_in(ended);
         }
         self.store().await;
     }
@@ -161,17 +171,20 @@ impl Teller {
         loop {
             moved.mark_unchanged();
             let has_more = self.read_on().await?;
-            let next_due = self.call();
+            // Before the calls: a server that stood still may have lost the place.
             if self.store_by() <= Instant::now() && !self.store().await {
                 return Ok(());
             }
+            let next_due = self.call();
             if has_more {
                 tokio::task::yield_now().await;
             } else {
                 let store_by = self.store_by();
                 let wake_at = next_due.map_or(store_by, |due| due.min(store_by));
                 tokio::select! {
-                    Some(ended) = self.calls.join_next() => self.take_in(ended?).await,
+                    Some(ended) = self.calls.join_next() => if self.take_in_or_pause(ended?).await {
+                        return Ok(());
+                    },
                     changed = moved.changed(), if !self.window.is_full() => if changed.is_err() {
                         return Ok(());
                     },
@@ -179,7 +192,9 @@ impl Teller {
                 }
             }
             while let Some(ended) = self.calls.try_join_next() {
-                self.take_in(ended?).await;
+                if self.take_in_or_pause(ended?).await {
+                    return Ok(());
+                }
             }
         }
     }
@@ -194,20 +209,28 @@ impl Teller {
             if read + 1 >= known {
                 return Ok(false);
             }
-            self.ahead = self.app.feed.after(read, CHUNK).await?.into();
+            self.ahead = match self.app.feed.after(read, CHUNK).await {
+                Err(FeedError::Unreadable(_)) if self.window.has_untaken() => return Ok(false),
+                read => read?.into(),
+            };
         }
         let has_some = !self.ahead.is_empty();
         while !self.window.is_full()
-            && let Some(event) = self.ahead.pop_front()
+            && let Some(event) = self.ahead.front()
         {
-            let lane = self.lane(&event)?;
-            self.window.look_at(&event, lane);
+            let lane = match self.lane(event) {
+                // What is before a damaged event can still go.
+                Err(_) if self.window.has_untaken() => return Ok(false),
+                lane => lane?,
+            };
+            self.window.look_at(event, lane);
+            self.ahead.pop_front();
         }
         Ok(has_some)
     }
 
     /// In which order an event stands; `None` for one that is not wanted.
-    fn lane(&self, event: &StoredEvent) -> Result<Option<Lane>, TellError> {
+    fn lane(&self, event: &StoredEvent) -> Result<Option<Lane>, Unreadable> {
         if !self.filter.may_take(event) {
             return Ok(None);
         }
@@ -230,8 +253,16 @@ impl Teller {
         next_due
     }
 
-    /// Notes what came of a call.
-    async fn take_in(&mut self, ended: Ended) {
+    /// Notes what came of a call. `true` where the endpoint is told no more.
+    async fn take_in_or_pause(&mut self, ended: Ended) -> bool {
+        match self.take_in(ended) {
+            Some((reason, position)) => self.pause(reason, position).await,
+            None => false,
+        }
+    }
+
+    /// Notes what came of a call; for what reason, and at which event, the endpoint is to be paused.
+    fn take_in(&mut self, ended: Ended) -> Option<(PauseReason, i64)> {
         let Ended { position, at, took, result } = ended;
         let endpoint = self.row.number();
         let attempt = self.window.attempts(position) + 1;
@@ -269,15 +300,13 @@ impl Teller {
             error: error.map(str::to_owned),
             failing_since: error.and_then(|_| self.window.failing_since(position)),
         });
-        if error.is_none() {
-            return;
-        }
+        error?;
         let first = self.window.first().filter(|(first, _)| *first == position);
         if status == Some(GONE) {
-            self.pause(PauseReason::Gone, position).await;
-        } else if first.and_then(|(_, since)| since).is_some_and(|since| self.times.is_too_long(since, self.app.clock.now())) {
-            self.pause(PauseReason::Failing, position).await;
+            return Some((PauseReason::Gone, position));
         }
+        let is_too_long = first.and_then(|(_, since)| since).is_some_and(|since| self.times.is_too_long(since, self.app.clock.now()));
+        is_too_long.then_some((PauseReason::Failing, position))
     }
 
     /// When the place is stored next.
@@ -294,37 +323,45 @@ impl Teller {
         let place = self.window.place();
         let statements = attempts::keep(self.row.number(), &self.unstored);
         self.tried_at = Instant::now();
-        match self.claim.move_to(place, statements).await {
-            Ok(true) => {
-                // Counted from before it was written.
-                self.held_at = self.tried_at;
+        match self.claim.keep(place, statements, &mut self.held_at).await {
+            Kept::Stored => {
                 self.unstored.clear();
                 self.window.stored(place);
                 true
             }
-            Ok(false) => false,
-            Err(error) => {
+            Kept::Unstored(error) => {
                 tracing::warn!(%error, endpoint = self.row.number(), "how far a web hook endpoint was told can't be stored yet");
-                self.held_at.elapsed() < HELD_FOR
+                true
+            }
+            Kept::Lost(error) => {
+                let error = error.as_ref().map(tracing::field::display);
+                tracing::info!(error, endpoint = self.row.number(), "the place of a web hook endpoint is another server's, or may be");
+                false
             }
         }
     }
 
-    /// Has the endpoint paused, and waits until the pause is noticed by whoever began this task. Goes on where it can't be recorded.
-    async fn pause(&mut self, reason: PauseReason, position: i64) {
+    /// Has the endpoint paused, and waits until the pause is noticed by whoever began this task. `true` where the place is another server's;
+    /// goes on where it can't be recorded.
+    async fn pause(&mut self, reason: PauseReason, position: i64) -> bool {
         let endpoint = self.row.number();
-        self.store().await;
+        if !self.store().await {
+            return true;
+        }
         let command = WebhookEndpointCommand::Pause { reason, position: Some(position) };
         let command = Command::ChangeWebhookEndpoint { endpoint, sequence: Some(self.row.sequence), command };
         let origin = Origin { operation: Some("tell-webhook-endpoint"), ..Origin::system() };
-        match self.app.ledger.execute(Request { command, origin, idempotency: None }).await {
-            Ok(_) => {
+        match self.app.ledger.execute(Request { command, origin, idempotency: None }).await.map(|outcome| outcome.result) {
+            Ok(CommandResult::WebhookEndpointSet { .. }) => {
                 tracing::warn!(endpoint, position, reason = reason.as_str(), "a web hook endpoint is paused");
                 self.calls.abort_all();
                 std::future::pending::<()>().await;
             }
+            // Somebody changed it meanwhile: whoever began this task begins it anew.
+            Ok(_) => {}
             Err(error) => tracing::warn!(%error, endpoint, "a web hook endpoint can't be paused yet"),
         }
+        false
     }
 }
 

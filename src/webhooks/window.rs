@@ -12,6 +12,8 @@ use crate::store::StoredEvent;
 /// Events that are delivered, or wait, beyond the stored place: so many are delivered again at most when a server dies, and so many wait
 /// behind one that is not taken.
 pub(super) const EVENTS_MAX: usize = 256;
+/// Bytes of them: a hundred endpoints that are far behind stay within what a server has.
+const BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// Whose order is kept: a license's, or that of a stream which is about none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -48,17 +50,24 @@ pub(super) struct Window {
     entries: BTreeMap<i64, Entry>,
     /// The last event that was looked at.
     read: i64,
-    /// What is known of events that failed before this server told the endpoint.
-    remembered: HashMap<i64, Failed>,
+    bytes: usize,
+    remembered: Remembered,
+}
+
+/// What is known of events behind the place from before this server told the endpoint.
+#[derive(Debug, Default)]
+pub(super) struct Remembered {
+    pub failed: HashMap<i64, Failed>,
+    pub taken: HashSet<i64>,
 }
 
 impl Window {
-    pub(super) fn new(place: i64, remembered: HashMap<i64, Failed>) -> Self {
-        Self { entries: BTreeMap::new(), read: place, remembered }
+    pub(super) fn new(place: i64, remembered: Remembered) -> Self {
+        Self { entries: BTreeMap::new(), read: place, bytes: 0, remembered }
     }
 
     pub(super) fn is_full(&self) -> bool {
-        self.entries.len() >= EVENTS_MAX
+        self.entries.len() >= EVENTS_MAX || self.bytes >= BYTES_MAX
     }
 
     pub(super) fn read(&self) -> i64 {
@@ -68,9 +77,11 @@ impl Window {
     /// Takes in the next event; one that is not wanted has no lane.
     pub(super) fn look_at(&mut self, event: &Arc<StoredEvent>, lane: Option<Lane>) {
         self.read = event.position;
-        let failed = self.remembered.remove(&event.position);
+        let failed = self.remembered.failed.remove(&event.position);
+        let state = if self.remembered.taken.remove(&event.position) { State::Taken } else { State::Waiting };
         if let Some(lane) = lane {
-            self.entries.insert(event.position, Entry { event: Arc::clone(event), lane, failed, state: State::Waiting });
+            self.bytes += bytes(event);
+            self.entries.insert(event.position, Entry { event: Arc::clone(event), lane, failed, state });
         }
     }
 
@@ -124,6 +135,11 @@ impl Window {
         first.map(|(position, entry)| (*position, entry.failed.map(|failed| failed.since)))
     }
 
+    /// Whether something in it is not taken yet.
+    pub(super) fn has_untaken(&self) -> bool {
+        self.first().is_some()
+    }
+
     /// The last event up to which all are done with.
     pub(super) fn place(&self) -> i64 {
         self.first().map_or(self.read, |(position, _)| position - 1)
@@ -132,7 +148,12 @@ impl Window {
     /// The place was stored: what is before it is never delivered again.
     pub(super) fn stored(&mut self, place: i64) {
         self.entries = self.entries.split_off(&(place + 1));
+        self.bytes = self.entries.values().map(|entry| bytes(&entry.event)).sum();
     }
+}
+
+fn bytes(event: &StoredEvent) -> usize {
+    event.payload.len() + event.metadata.len()
 }
 
 #[cfg(test)]
@@ -140,28 +161,31 @@ mod tests {
     use super::*;
 
     fn window(lanes: &[Option<i64>]) -> Window {
-        let mut window = Window::new(-1, HashMap::new());
+        let mut window = Window::new(-1, Remembered::default());
         add(&mut window, lanes);
         window
     }
 
     fn add(window: &mut Window, lanes: &[Option<i64>]) {
         for lane in lanes {
-            let event = StoredEvent {
-                position: window.read + 1,
-                aggregate_type: "license".to_owned(),
-                aggregate_id: Uuid::nil(),
-                sequence: 1,
-                event_id: Uuid::nil(),
-                event_type: "LicenseActivated".to_owned(),
-                event_version: "1.0".to_owned(),
-                recorded_at: Timestamp(0),
-                payload: String::new(),
-                metadata: String::new(),
-                leaf_hash: [0; 32],
-            };
-            window.look_at(&Arc::new(event), lane.map(Lane::License));
+            window.look_at(&event(window.read + 1), lane.map(Lane::License));
         }
+    }
+
+    fn event(position: i64) -> Arc<StoredEvent> {
+        Arc::new(StoredEvent {
+            position,
+            aggregate_type: "license".to_owned(),
+            aggregate_id: Uuid::nil(),
+            sequence: 1,
+            event_id: Uuid::nil(),
+            event_type: "LicenseActivated".to_owned(),
+            event_version: "1.0".to_owned(),
+            recorded_at: Timestamp(0),
+            payload: String::new(),
+            metadata: String::new(),
+            leaf_hash: [0; 32],
+        })
     }
 
     fn due(window: &mut Window, room: usize) -> Vec<i64> {
@@ -215,9 +239,28 @@ mod tests {
     fn what_failed_before_is_remembered() {
         let later = Instant::now() + Duration::from_secs(60);
         let failed = Failed { attempts: 7, since: Timestamp(3), due: later };
-        let mut window = Window::new(-1, HashMap::from([(0, failed)]));
-        add(&mut window, &[Some(1), Some(2)]);
-        assert_eq!(window.due(16, Instant::now()).1, Some(later));
+        let mut window = Window::new(-1, Remembered { failed: HashMap::from([(0, failed)]), taken: HashSet::from([1, 3]) });
+        add(&mut window, &[Some(1), Some(2), Some(2), Some(3)]);
+        let (events, next) = window.due(16, Instant::now());
+        assert_eq!((events.iter().map(|event| event.position).collect::<Vec<_>>(), next), (vec![2], Some(later)), "what was taken is not sent again");
         assert_eq!((window.attempts(0), window.first()), (7, Some((0, Some(Timestamp(3))))));
+        window.taken(0);
+        window.taken(2);
+        assert_eq!(window.place(), 3);
+    }
+
+    #[test]
+    fn long_events_fill_it_too() {
+        let mut window = Window::new(-1, Remembered::default());
+        let long = StoredEvent { payload: "x".repeat(64 * 1024), ..StoredEvent::clone(&event(0)) };
+        for position in 0..64 {
+            assert!(!window.is_full(), "{position}");
+            window.look_at(&Arc::new(StoredEvent { position, ..long.clone() }), Some(Lane::License(position)));
+        }
+        assert!(window.is_full());
+        due(&mut window, 16);
+        window.taken(0);
+        window.stored(0);
+        assert!(!window.is_full());
     }
 }

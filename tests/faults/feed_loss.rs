@@ -1,5 +1,5 @@
 //! Consumers of the feed lose nothing, whatever becomes of servers and connections: every one ends with every position exactly once, in
-//! order. A minute of it: `KEYLEDGER_SOAK_ROUNDS=20`.
+//! order. A minute of it, and more: `KEYLEDGER_SOAK_ROUNDS=20`.
 
 use std::sync::RwLock;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
@@ -14,7 +14,7 @@ const WRITERS: usize = 32;
 const CONSUMERS: usize = 4;
 /// Of these, so many are disconnected at random.
 const DISCONNECTED: usize = 2;
-/// Kills; each is two to four seconds after the one before.
+/// Kills; each is three to four seconds after the one before.
 const ROUNDS: usize = 4;
 /// How long whoever finds no server waits for one.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -55,7 +55,7 @@ async fn every_consumer_gets_every_event_once(backend: Backend) {
     let consumers = join_all((0..CONSUMERS).map(|consumer| consume(&nodes, consumer < DISCONNECTED, &end)));
     let killing = async {
         for _ in 0..soak_rounds(ROUNDS) {
-            tokio::time::sleep(Duration::from_millis(rand::random_range(2_000..4_000))).await;
+            tokio::time::sleep(Duration::from_millis(rand::random_range(3_000..4_000))).await;
             let victim = rand::random_range(0..places.len());
             servers[victim].take().expect("it runs").kill_9();
             let server = ledger.serve_at(&places[victim], ServeOptions::default()).await;

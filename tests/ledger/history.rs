@@ -53,6 +53,10 @@ impl Store for Counting {
         self.opened.store.backend()
     }
 
+    fn is_embedded(&self) -> bool {
+        self.opened.store.is_embedded()
+    }
+
     async fn initialize(&self, head: &Head, sealed_secret: &[u8]) -> Result<bool, StoreError> {
         self.opened.store.initialize(head, sealed_secret).await
     }

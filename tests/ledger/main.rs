@@ -209,7 +209,7 @@ async fn set_versions(store: &dyn Store, versions: &str) {
         key_pair_secrets: Vec::new(),
         requests_expired_before: None,
     };
-    transaction.commit(write).await.unwrap();
+    transaction.commit(&write).await.unwrap();
 }
 
 async fn older_projections_are_rebuilt_only_where_that_is_wanted(backend: Backend) {

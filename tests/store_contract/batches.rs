@@ -35,10 +35,10 @@ async fn the_head_lock_takes_turns(place: &Place) {
     let other = Arc::clone(&store);
     let mut second = tokio::spawn(async move { begin(other.as_ref()).await });
     assert!(timeout(Duration::from_millis(300), &mut second).await.is_err(), "the lock was given twice");
-    first.commit(write(&head, 1)).await.unwrap();
+    first.commit(&write(&head, 1)).await.unwrap();
     let (second, head, _) = second.await.unwrap();
     assert_eq!(head.next_position, 1, "whoever waited sees what was done");
-    second.commit(write(&head, 1)).await.unwrap();
+    second.commit(&write(&head, 1)).await.unwrap();
     assert_eq!(store.head().await.unwrap().next_position, 2);
 }
 
@@ -88,7 +88,7 @@ async fn a_refused_batch_leaves_no_trace(place: &Place) {
     let twice = row_with(Table::License, 3, |name| (name == "license_key").then(|| "license_key-1-é".into()));
     refused.inserts = vec![row(Table::License, 2), twice];
     refused.subjects = vec![subject(SubjectKind::License, 2)];
-    let error = transaction.commit(refused).await.unwrap_err();
+    let error = transaction.commit(&refused).await.unwrap_err();
     let StoreError::Refused(text) = &error else { panic!("{error:?}") };
     assert!(!text.contains("license_key-1"), "values stay out of errors: {text}");
     assert_eq!(store.head().await.unwrap(), head);

@@ -93,7 +93,7 @@ async fn refuse(store: &dyn Store, spoil: impl FnOnce(&mut WriteSet)) {
     let (transaction, head, _) = begin(store).await;
     let mut write = write(&head, 2);
     spoil(&mut write);
-    let error = transaction.commit(write).await.unwrap_err();
+    let error = transaction.commit(&write).await.unwrap_err();
     assert!(matches!(error, StoreError::Refused(_)), "{error:?}");
     assert_eq!((store.head().await.unwrap(), store.events(0, 100).await.unwrap()), before);
 }

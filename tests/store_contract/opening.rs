@@ -150,7 +150,7 @@ async fn a_broken_connection_is_opened_anew() {
     // Under way, it is not committed, and says so.
     let (transaction, head, _) = begin(store.as_ref()).await;
     place.execute(break_all).await.unwrap();
-    let error = transaction.commit(crate::samples::write(&head, 1)).await.unwrap_err();
+    let error = transaction.commit(&crate::samples::write(&head, 1)).await.unwrap_err();
     assert!(matches!(error, StoreError::Unavailable(_) | StoreError::CommitUnknown(_)), "{error:?}");
     commit(store.as_ref(), 1, |_| {}).await;
     assert_eq!(store.head().await.unwrap().next_position, 3);

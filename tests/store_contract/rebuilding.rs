@@ -160,7 +160,7 @@ async fn swapped_tables_have_their_indexes(place: &Place) {
     let (transaction, head, _) = begin(store.as_ref()).await;
     let mut write = crate::samples::write(&head, 1);
     write.inserts = vec![row_with(Table::License, 3, |name| (name == "license_key").then(|| "license_key-2-é".into()))];
-    assert!(matches!(transaction.commit(write).await, Err(StoreError::Refused(_))), "keys are unique still");
+    assert!(matches!(transaction.commit(&write).await, Err(StoreError::Refused(_))), "keys are unique still");
 }
 
 async fn a_snapshot_delays_a_swap_but_nobody_else(place: &Place) {

@@ -151,7 +151,7 @@ pub async fn commit(store: &dyn Store, events: i64, fill_in: impl FnOnce(&mut Wr
     let (transaction, head, _) = begin(store).await;
     let mut write = write(&head, events);
     fill_in(&mut write);
-    transaction.commit(write).await.unwrap();
+    transaction.commit(&write).await.unwrap();
 }
 
 /// Rows as a batch would find them, in the order of their keys.

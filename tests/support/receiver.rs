@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -16,6 +17,7 @@ pub struct Received {
     pub line: String,
     pub headers: BTreeMap<String, String>,
     pub body: String,
+    pub at: Instant,
 }
 
 /// What a request is answered; `None` is nothing, for ever.
@@ -133,5 +135,5 @@ async fn read(stream: &mut TcpStream) -> Option<Received> {
         }
     }
     let body = String::from_utf8(bytes[head_end + 4..head_end + 4 + length].to_vec()).expect("a body of text");
-    Some(Received { line, headers, body })
+    Some(Received { line, headers, body, at: Instant::now() })
 }

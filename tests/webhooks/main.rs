@@ -9,9 +9,11 @@ mod documents;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use aws_lc_rs::hmac;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
+use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
 use crate::support::receiver::{Received, Receiver};
@@ -27,6 +29,8 @@ both_backends!(
     events_are_sent_again_from_a_position,
     a_new_secret_leaves_the_old_one_a_while,
     a_forbidden_address_is_never_called,
+    waits_grow_and_outlive_the_server,
+    what_was_taken_behind_a_failure_is_not_sent_again,
     nothing_is_lost_when_the_server_is_killed,
     what_an_endpoint_cannot_be_is_said,
 );
@@ -244,7 +248,7 @@ async fn an_endpoint_that_is_gone_is_paused_at_once(backend: Backend) {
     assert_eq!((&shown["last_failure"]["status"], &shown["last_failure"]["attempt"]), (&json!(410), &json!(1)));
     active(&on.api, product, 1).await;
     let connections = receiver.connections();
-    tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
     assert_eq!(receiver.connections(), connections, "nobody calls it any more");
     receiver.answer_by(|_| Some(200));
     endpoint.post(&on.api, "resume", json!(null)).await;
@@ -339,6 +343,86 @@ async fn a_forbidden_address_is_never_called(backend: Backend) {
     let failed = eventually("a call is not permitted", || async { endpoint.failures(&on.api).await.pop() }).await;
     assert_eq!(failed["error"], "not_permitted");
     assert_eq!(receiver.connections(), 0);
+}
+
+async fn waits_grow_and_outlive_the_server(backend: Backend) {
+    // Waits of a three-hundredth: 17 milliseconds, 100, 400, 2 seconds; a fifth shorter or longer.
+    let on = Running::start_with(backend, hurried(300)).await;
+    let receiver = Receiver::start().await;
+    receiver.answer_by(|_| Some(503));
+    let given = json!({ "url": receiver.url("/"), "types": ["product.created"] });
+    let endpoint = Endpoint::new(&on.api, given).await;
+    on.api.new_product().await;
+    eventually("it failed four times", || async { (endpoint.failures(&on.api).await.len() >= 4).then_some(()) }).await;
+    let Running { server, ledger, .. } = on;
+    server.stop().await;
+    let server = ledger.serve_with(hurried(300)).await;
+    let failures = eventually("it fails again", || async { Some(endpoint.failures(&server.client()).await).filter(|all| all.len() >= 5) }).await;
+    let attempts: Vec<_> = failures.iter().rev().map(|failure| failure["attempt"].as_i64()).collect();
+    assert_eq!(attempts[..5], [Some(1), Some(2), Some(3), Some(4), Some(5)]);
+    let received = receiver.received();
+    let waits: Vec<u128> = received.windows(2).map(|pair| (pair[1].at - pair[0].at).as_millis()).collect();
+    for (wait, least) in waits.iter().zip([13, 80, 320, 1_600]) {
+        assert!(*wait >= least, "{waits:?}");
+    }
+    receiver.answer_by(|_| Some(200));
+    endpoint.post(&server.client(), "resume", json!(null)).await;
+    endpoint.caught_up(&server.client()).await;
+}
+
+/// Behind an event that is not taken so many others are sent as a window holds, and none of them twice when the server is stopped.
+async fn what_was_taken_behind_a_failure_is_not_sent_again(backend: Backend) {
+    let on = Running::start_with(backend, hurried(5)).await;
+    let receiver = Receiver::start().await;
+    let product = on.api.new_product().await;
+    let (failing, working) = (on.api.new_license(product, fields!()).await, on.api.new_license(product, fields!(activation_limit: 0)).await);
+    receiver.answer_by(|received| Some(if lane(received) == "license 1" { 503 } else { 200 }));
+    let endpoint = Endpoint::new(&on.api, json!({ "url": receiver.url("/"), "types": ["license.activated"] })).await;
+    on.api.activate(&failing, "a.example").await.expect(300, PRODUCT);
+    for number in 0..260 {
+        on.api.activate(&working, &format!("{number}.example")).await.expect(300, PRODUCT);
+    }
+    let taken = || receiver.received().iter().filter(|received| lane(received) != "license 1").count();
+    eventually("the window is full", || async { (taken() == 255).then_some(()) }).await;
+    let Running { server, ledger, .. } = on;
+    server.stop().await;
+    let server = ledger.serve_with(hurried(5)).await;
+    // It goes on where it was; the failing event waits for its time.
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert_eq!(taken(), 255);
+    receiver.answer_by(|_| Some(200));
+    endpoint.caught_up(&server.client()).await;
+    assert_eq!(taken(), 260, "each once");
+    expect_in_order(&receiver.received());
+}
+
+/// A server that stands still for longer than it holds the place, and comes back, sends nothing late.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_stood_still_or_stops_leaves_the_endpoint_to_another() {
+    let ledger = Ledger::new(Backend::Postgres).await;
+    let receiver = Receiver::start().await;
+    let one = ledger.serve_with(hurried(100)).await;
+    let endpoint = Endpoint::new(&one.client(), json!({ "url": receiver.url("/") })).await;
+    let product = one.client().new_product().await;
+    let other: Server = ledger.serve_at(&ledger.place.another_node("other"), hurried(100)).await;
+    active(&other.client(), product, 3).await;
+    endpoint.caught_up(&one.client()).await;
+    one.signal(Signal::SIGSTOP);
+    active(&other.client(), product, 3).await;
+    endpoint.caught_up(&other.client()).await;
+    one.signal(Signal::SIGCONT);
+    active(&one.client(), product, 3).await;
+    endpoint.caught_up(&one.client()).await;
+    let received = receiver.received();
+    assert_eq!(received.len(), received.iter().map(position).collect::<BTreeSet<_>>().len(), "each once");
+    expect_in_order(&received);
+    // One that is stopped leaves it at once, not when its claim ends.
+    let started = Instant::now();
+    other.stop().await;
+    active(&one.client(), product, 3).await;
+    endpoint.caught_up(&one.client()).await;
+    assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
+    assert_eq!(receiver.received().len(), receiver.received().iter().map(position).collect::<BTreeSet<_>>().len(), "each once");
 }
 
 async fn nothing_is_lost_when_the_server_is_killed(backend: Backend) {

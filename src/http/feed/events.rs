@@ -13,13 +13,13 @@ use utoipa::openapi::{RefOr, Schema};
 use uuid::Uuid;
 
 use super::{
-    READ,
     request::{FeedRequest, Format},
     sending::{Ended, Sender, Sending, sending},
-    sight,
+    sight, to_follow,
 };
 use crate::{
     app::App,
+    clock::later,
     feed::{Filter, Form, Frame, Range, Sight},
     http::{
         admin::{AdminCall, Problem, Replied, Reply},
@@ -38,15 +38,15 @@ const PAGE_BYTES: usize = 4 * 1024 * 1024;
 const MARK_EVERY: i64 = 10_000;
 /// Events read at a time, for pages and streams: a few hundred kilobytes.
 const CHUNK: i64 = 250;
-/// Streams and ranges at the same time: each has a connection and a few hundred kilobytes at most under way.
-const SENDINGS_MAX: usize = 4_000;
-static SENDINGS: Semaphore = Semaphore::const_new(SENDINGS_MAX);
-/// Ranges at the same time: each reads ahead, a few megabytes, and keeps the store's readers busy.
+/// Ranges at the same time: each reads ahead, a few megabytes usually.
 static RANGES: Semaphore = Semaphore::const_new(32);
 /// Of those, tables: each has some tens of megabytes in memory.
 static TABLES: Semaphore = Semaphore::const_new(4);
 /// How long a range waits for one of them.
 const TURN_WITHIN: Duration = Duration::from_secs(5);
+
+/// How far the clocks of several servers may be apart: what lies so far back, no event that comes can be of.
+const CLOCKS_APART: Duration = Duration::from_secs(60);
 
 /// How far the answer has come: the position to go on after.
 const POSITION: HeaderName = HeaderName::from_static("feed-position");
@@ -58,7 +58,8 @@ const PARQUET: HeaderValue = HeaderValue::from_static("application/vnd.apache.pa
 pub const EVENTS: Doc = Doc::new("Events, in order")
     .details(
         "CloudEvents 1.0; an event's id is its position in the log, which has no gaps. As application/cloudevents-batch+json a page, which waits \
-         for events where timeout says so; as text/event-stream a stream that goes on; as application/x-ndjson or application/vnd.apache.parquet a range up to the present end. \
+         for events where timeout says so; as text/event-stream a stream that goes on; as application/x-ndjson or \
+         application/vnd.apache.parquet a range up to the present end. \
          The header Feed-Position says how far a page has come, with a filter also where it holds no event: go on after it. License keys are \
          masked without feed:license-keys, personal data is left sealed without feed:personal-data.",
     )
@@ -72,11 +73,13 @@ pub const EVENTS: Doc = Doc::new("Events, in order")
         Given::new(200, "Events, one message each.", "text/event-stream", Shape::Text),
         Given::new(200, "Events, one line each.", "application/x-ndjson", Shape::Text),
         Given::new(200, "Events as a table.", "application/vnd.apache.parquet", Shape::Binary),
+        Given::new(204, "A stream that has come to its end: an EventSource doesn't come again.", "", Shape::Any),
     ])
     .refusals(&[406, 409, 503]);
 
-/// 200 with events.
+/// 200 with events; 204 where there can be none any more.
 pub struct Events {
+    status: StatusCode,
     content_type: HeaderValue,
     position: Option<i64>,
     body: Body,
@@ -91,7 +94,7 @@ impl Reply for Events {
 
     fn into_response(self, request_id: Uuid) -> Response {
         let is_stream = self.content_type == EVENT_STREAM;
-        let mut response = envelope::plain(Self::STATUS, self.content_type, self.body, request_id);
+        let mut response = envelope::plain(self.status, self.content_type, self.body, request_id);
         if let Some(position) = self.position {
             response.headers_mut().insert(POSITION, position.into());
         }
@@ -122,20 +125,16 @@ impl Following {
         let mut position = request.after.unwrap_or(-1);
         let last = feed.next_position().await? - 1;
         if position > last {
-            return Err(Problem::conflict(format!(
-                "There is no event {position}: the last one is {last}. Who was told of it follows another ledger, or an old copy of this one was put back."
-            )));
+            return Err(beyond(position, last));
         }
         if let Some(from) = request.filter.from {
             position = position.max(feed.last_before(from).await?);
         }
-        Ok(Self {
-            sight: sight(call).await?,
-            filter: request.filter.clone(),
-            position,
-            through: request.through.unwrap_or(i64::MAX),
-            room: request.limit.unwrap_or(i64::MAX),
-        })
+        let mut through = request.through.unwrap_or(i64::MAX);
+        if let Some(to) = request.filter.to.filter(|to| later(*to, CLOCKS_APART) < call.app.clock.now()) {
+            through = through.min(feed.last_by(to).await?);
+        }
+        Ok(Self { sight: sight(call).await?, filter: request.filter.clone(), position, through, room: request.limit.unwrap_or(i64::MAX) })
     }
 
     fn room(&self) -> usize {
@@ -150,7 +149,10 @@ impl Following {
     async fn advance(&mut self, app: &App, chunk: i64, frame: Frame, out: &mut Vec<u8>) -> Replied<bool> {
         let chunk = chunk.min(self.through.saturating_sub(self.position));
         let known = app.ledger.head_position();
-        if self.position + 1 >= known {
+        if self.position >= known {
+            return Err(beyond(self.position, known - 1));
+        }
+        if self.position + 1 == known {
             return Ok(false);
         }
         let events = app.feed.after(self.position, chunk).await?;
@@ -171,12 +173,18 @@ impl Following {
     }
 }
 
+fn beyond(position: i64, last: i64) -> Problem {
+    Problem::conflict(format!(
+        "There is no event {position}: the last one is {last}. Who was told of it follows another ledger, or an old copy of this one was put back."
+    ))
+}
+
 pub async fn events(call: AdminCall, request: FeedRequest) -> Replied<Events> {
     let range = Following::new(&call, &request).await?;
     match request.format {
         Format::Batch => page(&call.app, range, request.timeout).await,
         Format::EventStream => stream(call, range, &request),
-        Format::Range(form) => finite(&call.app, range, form, &request).await,
+        Format::Range(form) => finite(call, range, form, &request).await,
     }
 }
 
@@ -184,18 +192,26 @@ async fn page(app: &App, mut range: Following, timeout: Duration) -> Replied<Eve
     let deadline = Instant::now() + timeout;
     let (begin, mut out) = (range.position, vec![b'[']);
     let mut moved = app.feed.moved();
+    let mut waiting = None;
     loop {
         moved.mark_unchanged();
         while out.len() < PAGE_BYTES && range.position - begin < PAGE_LOOKS_AT && !range.is_at_end() {
             // What a filter leaves out is not worth a read of its own.
             let chunk = if range.filter == Filter::default() { range.room.min(CHUNK) } else { CHUNK };
-            if !range.advance(app, chunk, Frame::Element, &mut out).await? {
-                break;
+            match range.advance(app, chunk, Frame::Element, &mut out).await {
+                Ok(true) => {}
+                Ok(false) => break,
+                // What is before it can be told; who asks for more is told why there is none.
+                Err(_) if out.len() > 1 => break,
+                Err(problem) => return Err(problem),
             }
         }
         let is_done = out.len() > 1 || range.position - begin >= PAGE_LOOKS_AT || range.is_at_end();
         if is_done || timeout.is_zero() {
             break;
+        }
+        if waiting.is_none() {
+            waiting = Some(to_follow()?);
         }
         let waited = tokio::select! {
             waited = timeout_at(deadline, moved.changed()) => waited.is_ok(),
@@ -209,28 +225,27 @@ async fn page(app: &App, mut range: Following, timeout: Duration) -> Replied<Eve
         out.pop();
     }
     out.push(b']');
-    Ok(Events { content_type: BATCH, position: Some(range.position), body: out.into() })
+    Ok(Events { status: Events::STATUS, content_type: BATCH, position: Some(range.position), body: out.into() })
 }
 
-fn begin(app: &App, request: &FeedRequest) -> Replied<(Sender, Sending)> {
-    let permit = SENDINGS.try_acquire().map_err(|_| Problem::unavailable("Too many follow the feed at the moment."))?;
-    Ok(sending(permit, app.config.feed.patience, request.hang_up.clone()))
+fn begin(call: AdminCall, request: &FeedRequest) -> Replied<(Sender, Sending)> {
+    Ok(sending(to_follow()?, call, request.hang_up.clone()))
 }
 
-async fn finite(app: &Arc<App>, following: Following, form: Form, request: &FeedRequest) -> Replied<Events> {
+async fn finite(call: AdminCall, following: Following, form: Form, request: &FeedRequest) -> Replied<Events> {
     let table = match form {
         Form::Lines => None,
         Form::Parquet => Some(turn(&TABLES, TURN_WITHIN, "Too many tables are made at the moment.").await?),
     };
     let turn = turn(&RANGES, TURN_WITHIN, "Too many ranges are read at the moment.").await?;
-    let (mut sender, body) = begin(app, request)?;
+    let (mut sender, body) = begin(call, request)?;
+    let app = sender.app();
     let mut through = following.through.min(app.ledger.head_position() - 1);
     if let Some(to) = following.filter.to {
         through = through.min(app.feed.last_by(to).await?);
     }
     let (after, room) = (following.position, following.room());
     let mut pieces = app.feed.range(Range { filter: following.filter, sight: following.sight, after, through, room }, form)?;
-    let app = Arc::clone(app);
     tokio::spawn(async move {
         let _turns = (turn, table);
         loop {
@@ -257,35 +272,38 @@ async fn finite(app: &Arc<App>, following: Following, form: Form, request: &Feed
     };
     // With a limit it ends nobody knows where yet.
     let position = request.limit.is_none().then_some(through.max(after));
-    Ok(Events { content_type, position, body: body.into_body() })
+    Ok(Events { status: Events::STATUS, content_type, position, body: body.into_body() })
 }
 
 fn stream(call: AdminCall, range: Following, request: &FeedRequest) -> Replied<Events> {
-    let (mut sender, body) = begin(&call.app, request)?;
     let position = Some(range.position);
+    if range.is_at_end() {
+        return Ok(Events { status: StatusCode::NO_CONTENT, content_type: EVENT_STREAM, position, body: Body::empty() });
+    }
+    let (mut sender, body) = begin(call, request)?;
     tokio::spawn(async move {
-        let ended = follow(&call, range, &mut sender).await;
+        let ended = follow(range, &mut sender).await;
         sender.say_goodbye(&ended);
     });
-    Ok(Events { content_type: EVENT_STREAM, position, body: body.into_body() })
+    Ok(Events { status: Events::STATUS, content_type: EVENT_STREAM, position, body: body.into_body() })
 }
 
 /// Sends what comes, until it ends; why it does.
-async fn follow(call: &AdminCall, mut range: Following, sender: &mut Sender) -> Ended {
-    let app = &call.app;
-    let mut moved = app.feed.moved();
-    let (mut marked, mut beat_at) = (range.position, Instant::now() + app.config.feed.heart_beat);
+async fn follow(mut range: Following, sender: &mut Sender) -> Ended {
+    let app = sender.app();
+    let (mut moved, mut marked) = (app.feed.moved(), range.position);
     // The first bytes tell the client that the stream is there.
     let mut out = b"retry: 1000\n\n".to_vec();
     loop {
         moved.mark_unchanged();
         loop {
             if range.is_at_end() {
+                mark(range.position, &mut out);
                 let sent = sender.send(out).await;
                 return sent.err().unwrap_or(Ended::Complete);
             }
             let before = out.len();
-            let has_more = match range.advance(app, CHUNK, Frame::Message, &mut out).await {
+            let has_more = match range.advance(&app, CHUNK, Frame::Message, &mut out).await {
                 Ok(has_more) => has_more,
                 Err(problem) => return Ended::Failed(problem),
             };
@@ -296,16 +314,10 @@ async fn follow(call: &AdminCall, mut range: Following, sender: &mut Sender) -> 
                 marked = range.position;
             }
             // Also while there is much to send, or to leave out.
-            if Instant::now() >= beat_at {
-                match call.is_still_permitted(READ).await {
-                    Ok(true) => {}
-                    Ok(false) => return Ended::NotPermitted,
-                    Err(problem) => return Ended::Failed(problem),
-                }
+            if Instant::now() >= sender.beat_at() {
                 out.extend_from_slice(b": heart-beat\n");
                 mark(range.position, &mut out);
                 marked = range.position;
-                beat_at = Instant::now() + app.config.feed.heart_beat;
             }
             if !out.is_empty()
                 && let Err(ended) = sender.send(std::mem::take(&mut out)).await
@@ -323,7 +335,7 @@ async fn follow(call: &AdminCall, mut range: Following, sender: &mut Sender) -> 
             changed = moved.changed() => if changed.is_err() {
                 return Ended::Stopping;
             },
-            () = tokio::time::sleep_until(beat_at) => {}
+            () = tokio::time::sleep_until(sender.beat_at()) => {}
             () = app.stopped() => return Ended::Stopping,
             () = sender.gone() => return Ended::Gone,
         }

@@ -9,7 +9,7 @@ pub mod subscriptions;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore, SemaphorePermit};
 
 use super::admin::{AdminCall, Check, Kind, Problem, Replied};
 use crate::feed::{FeedError, Sight};
@@ -25,6 +25,17 @@ pub const SUBSCRIPTIONS: &str = "feed:subscriptions";
 
 /// Longest wait for events, in milliseconds: shorter than proxies commonly wait for an answer.
 const TIMEOUT_MAX_MS: i64 = 55_000;
+
+/// Streams, ranges and waiting pages at the same time: each has a connection, half of those that there may be, and a few hundred kilobytes at
+/// most under way.
+const FOLLOWERS_MAX: usize = 4_000;
+static FOLLOWERS: Semaphore = Semaphore::const_new(FOLLOWERS_MAX);
+
+/// # Errors
+/// When too many follow already.
+fn to_follow() -> Replied<SemaphorePermit<'static>> {
+    FOLLOWERS.try_acquire().map_err(|_| Problem::unavailable("Too many follow the feed at the moment."))
+}
 
 /// How long to wait for events.
 fn timeout(check: &mut Check, pointer: &str, ms: i64) -> Duration {

@@ -110,7 +110,7 @@ pub struct FeedRequest {
 impl FeedRequest {
     fn new(query: FeedQuery, head: &Parts) -> Replied<Self> {
         let mut check = Check::default();
-        let last_seen = head.headers.get("last-event-id").and_then(|value| value.to_str().ok()).map(str::to_owned);
+        let last_seen = head.headers.get("last-event-id").map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
         // An EventSource repeats its URL, and says in the header where it has come to since.
         let named = [("Last-Event-ID", last_seen), ("lastEventId", query.last_event_id), ("after", query.after)];
         let named = named.into_iter().find_map(|(name, text)| text.filter(|text| !text.trim().is_empty()).map(|text| (name, text)));
@@ -191,7 +191,9 @@ mod tests {
         assert_eq!(request(query(), &[("last-event-id", "9")]).unwrap().after, Some(9));
         assert_eq!(request(query(), &[("last-event-id", "")]).unwrap().after, Some(7));
         assert_eq!(request(FeedQuery { last_event_id: Some("8".to_owned()), ..query() }, &[]).unwrap().after, Some(8));
-        assert!(request(query(), &[("last-event-id", "x")]).is_err());
+        for bad in ["x", "9é"] {
+            assert!(request(query(), &[("last-event-id", bad)]).is_err(), "{bad}");
+        }
         assert_eq!(request(FeedQuery { after: Some("-1".to_owned()), ..FeedQuery::default() }, &[]).unwrap().after, Some(-1));
         for bad in ["-2", "1.5", "99999999999999999999"] {
             assert!(request(FeedQuery { after: Some(bad.to_owned()), ..FeedQuery::default() }, &[]).is_err(), "{bad}");

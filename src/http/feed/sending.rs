@@ -8,12 +8,19 @@ use axum::body::Body;
 use bytes::Bytes;
 use futures::stream;
 use tokio::sync::{SemaphorePermit, mpsc, oneshot};
+use tokio::time::Instant;
 
-use super::HangUp;
-use crate::http::admin::Problem;
+use super::{HangUp, READ};
+use crate::{
+    app::App,
+    http::admin::{AdminCall, Problem},
+};
 
 /// How long a client that took nothing is given for the goodbye.
 const GOODBYE_WITHIN: Duration = Duration::from_secs(5);
+
+/// Pieces that may be on their way at the end, with the goodbye.
+const PIECES_LEFT: u32 = 3;
 
 /// Bytes that are sent at a time: even a slow line takes them within the patience there is.
 const PIECE_BYTES: usize = 256 * 1024;
@@ -61,7 +68,9 @@ pub struct Sender {
     /// Ends with the body.
     gone: oneshot::Receiver<()>,
     last: Arc<Mutex<Last>>,
-    patience: Duration,
+    call: AdminCall,
+    /// When the caller's key is looked at next.
+    beat_at: Instant,
     hang_up: HangUp,
 }
 
@@ -78,28 +87,58 @@ struct Held {
     _there: oneshot::Sender<()>,
 }
 
-pub fn sending(permit: SemaphorePermit<'static>, patience: Duration, hang_up: HangUp) -> (Sender, Sending) {
+pub fn sending(permit: SemaphorePermit<'static>, call: AdminCall, hang_up: HangUp) -> (Sender, Sending) {
     // One piece waits while another is on its way.
     let (sender, pieces) = mpsc::channel(1);
     let last = Arc::new(Mutex::new(Last::default()));
     let (there, gone) = oneshot::channel();
     let held = Held { _permit: permit, _there: there };
-    (Sender { pieces: sender, gone, last: Arc::clone(&last), patience, hang_up }, Sending { pieces, last, held })
+    let beat_at = Instant::now() + call.app.config.feed.heart_beat;
+    (Sender { pieces: sender, gone, last: Arc::clone(&last), call, beat_at, hang_up }, Sending { pieces, last, held })
 }
 
 impl Sender {
+    /// Sends bytes; none are as good for having the caller's key looked at.
+    ///
     /// # Errors
-    /// When the client went, or took nothing for too long.
+    /// When the client went, took nothing for too long, or may not read any more.
     pub async fn send(&mut self, bytes: Vec<u8>) -> Result<(), Ended> {
         let mut bytes = Bytes::from(bytes);
-        while !bytes.is_empty() {
+        loop {
+            if Instant::now() >= self.beat_at {
+                self.look_at_key().await?;
+            }
+            if bytes.is_empty() {
+                return Ok(());
+            }
             let piece = bytes.split_to(bytes.len().min(PIECE_BYTES));
-            self.pieces.send_timeout(piece, self.patience).await.map_err(|error| match error {
+            self.pieces.send_timeout(piece, self.patience()).await.map_err(|error| match error {
                 mpsc::error::SendTimeoutError::Timeout(_) => Ended::TooSlow,
                 mpsc::error::SendTimeoutError::Closed(_) => Ended::Gone,
             })?;
         }
-        Ok(())
+    }
+
+    async fn look_at_key(&mut self) -> Result<(), Ended> {
+        self.beat_at = Instant::now() + self.call.app.config.feed.heart_beat;
+        match self.call.is_still_permitted(READ).await {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(Ended::NotPermitted),
+            Err(problem) => Err(Ended::Failed(problem)),
+        }
+    }
+
+    pub fn app(&self) -> Arc<App> {
+        Arc::clone(&self.call.app)
+    }
+
+    /// When a stream says next that it is there: with that the caller's key is looked at.
+    pub fn beat_at(&self) -> Instant {
+        self.beat_at
+    }
+
+    fn patience(&self) -> Duration {
+        self.call.app.config.feed.patience
     }
 
     /// Until the client went.
@@ -130,11 +169,12 @@ impl Sender {
             tracing::warn!(?problem, "a stream of events ended");
         }
         *self.last.lock().unwrap_or_else(PoisonError::into_inner) = last;
-        if matches!(ended, Ended::TooSlow) {
-            // It may take nothing ever again: the connection would stay.
+        if !matches!(ended, Ended::Gone) {
+            // It may take nothing ever again: the connection would stay, and what waits in it.
+            let within = if matches!(ended, Ended::TooSlow) { GOODBYE_WITHIN } else { self.patience() * PIECES_LEFT };
             let Self { gone, hang_up, .. } = self;
             tokio::spawn(async move {
-                if tokio::time::timeout(GOODBYE_WITHIN, gone).await.is_err() {
+                if tokio::time::timeout(within, gone).await.is_err() {
                     hang_up.hang_up();
                 }
             });

@@ -11,10 +11,10 @@ use utoipa::ToSchema;
 use utoipa::openapi::{RefOr, Schema};
 use uuid::Uuid;
 
-use super::{sight, timeout};
+use super::{sight, timeout, to_follow};
 use crate::{
     app::App,
-    feed::{Batch, Filter, PARTITIONS_DEFAULT, PARTITIONS_MAX, Place, SUBSCRIPTIONS_MAX, SubscribeError, Subscription, Subscriptions},
+    feed::{Batch, Filter, Next, PARTITIONS_DEFAULT, PARTITIONS_MAX, Place, SUBSCRIPTIONS_MAX, SubscribeError, Subscription, Subscriptions},
     http::{
         admin::{AdminCall, Check, Done, Json, Problem, Replied, Reply, Shown},
         doc::{self, Doc, Field, Given, Parameter, Shape},
@@ -34,6 +34,8 @@ const LEASE_MAX_S: i64 = 3_600;
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// The pause before another look, however much is appended that is not wanted.
 const PAUSE: Duration = Duration::from_millis(50);
+/// How long one request goes on looking while all that it finds is not wanted: shorter than proxies commonly wait for an answer.
+const LOOK_FOR: Duration = Duration::from_secs(20);
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 const NAME: Parameter = Parameter::required("subscription", Shape::Text, "The subscription's name.").at(doc::Place::Path);
@@ -156,7 +158,10 @@ pub async fn show(call: AdminCall, (): ()) -> Replied<Shown<SubscriptionShown>> 
 }
 
 pub const PUT: Doc = Doc::new("Make a subscription, or change what it is of")
-    .details("One that is there keeps its place and its number of partitions; after and from_now count where it is made.")
+    .details(
+        "One that is there keeps its place and its number of partitions; after and from_now count where it is made. With another filter its \
+         leases end: what was handed out is handed out again, as far as it is still wanted.",
+    )
     .parameters(&[NAME])
     .refusals(&[409]);
 
@@ -218,9 +223,9 @@ fn lease_for(check: &mut Check, pointer: &str, seconds: Option<i64>) -> Duration
 }
 
 /// Events with a lease, or none.
-pub struct Next(Option<Vec<u8>>);
+pub struct Handed(Option<Vec<u8>>);
 
-impl Reply for Next {
+impl Reply for Handed {
     const STATUS: StatusCode = StatusCode::OK;
 
     fn schema(_: &mut Vec<(String, RefOr<Schema>)>) -> Option<RefOr<Schema>> {
@@ -253,10 +258,10 @@ pub const NEXT: Doc = Doc::new("Take the next events of a subscription")
                 Field::always("events", Shape::List(&Shape::Any), "CloudEvents, in order."),
             ]),
         ),
-        Given::new(204, "There are none, or others have them.", "", Shape::Any),
+        Given::new(204, "There are none, or others have them; or so many were looked through in vain that it is time to answer.", "", Shape::Any),
     ]);
 
-pub async fn next(call: AdminCall, Json(wanted): Json<NextRequest>) -> Replied<Next> {
+pub async fn next(call: AdminCall, Json(wanted): Json<NextRequest>) -> Replied<Handed> {
     let mut check = Check::default();
     let limit = wanted.limit.unwrap_or(BATCH_DEFAULT);
     if !(1..=BATCH_MAX).contains(&limit) {
@@ -267,14 +272,22 @@ pub async fn next(call: AdminCall, Json(wanted): Json<NextRequest>) -> Replied<N
     check.end()?;
     let (app, name) = (&call.app, call.text("subscription"));
     let sight = sight(&call).await?;
-    let deadline = Instant::now() + timeout;
+    let (deadline, look_until) = (Instant::now() + timeout, Instant::now() + LOOK_FOR);
     app.feed.next_position().await?;
     let mut moved = app.feed.moved();
+    let mut waiting = None;
     loop {
         moved.mark_unchanged();
-        let batch = subscriptions(app).next(name, limit, lease_for, sight).await?;
-        if batch.is_some() || Instant::now() >= deadline || app.is_stopping() {
-            return Ok(Next(batch.map(|batch| body(&batch))));
+        match subscriptions(app).next(name, limit, lease_for, sight).await? {
+            Next::Batch(batch) => return Ok(Handed(Some(body(&batch)))),
+            Next::MovedOn if Instant::now() < look_until && !app.is_stopping() => continue,
+            Next::MovedOn | Next::Nothing => {}
+        }
+        if Instant::now() >= deadline || app.is_stopping() {
+            return Ok(Handed(None));
+        }
+        if waiting.is_none() {
+            waiting = Some(to_follow()?);
         }
         // Whether something came, or a partition became free, or it is enough: the next look tells. What comes meanwhile comes in one batch.
         let _ = timeout_at(deadline.min(Instant::now() + LOOK_EVERY), moved.changed()).await;

@@ -188,7 +188,7 @@ impl Ledger {
         let Some(write) = workspace.into_write_set(None) else { return Ok(outcome) };
         let first_event = write.events.first().map(|event| (event.position, event.event_id));
         let position = write.head.next_position;
-        match transaction.commit(write).await {
+        match transaction.commit(&write).await {
             Ok(()) => {}
             Err(StoreError::CommitUnknown(error)) => ask_after(self.store.as_ref(), first_event, error).await?,
             Err(error) => return Err(error.into()),

@@ -101,6 +101,10 @@ impl Store for PostgresStore {
         "postgres"
     }
 
+    fn is_embedded(&self) -> bool {
+        false
+    }
+
     async fn initialize(&self, head: &Head, sealed_secret: &[u8]) -> Result<bool, StoreError> {
         let session = self.connector.open(Role::Writer).await?;
         let client = &session.client;

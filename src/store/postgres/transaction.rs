@@ -59,10 +59,10 @@ impl Transaction for PostgresTransaction {
         in_time(read::load(&self.lease.session, &self.sql, lookups)).await
     }
 
-    async fn commit(self: Box<Self>, write: WriteSet) -> Result<(), StoreError> {
+    async fn commit(self: Box<Self>, write: &WriteSet) -> Result<(), StoreError> {
         let Self { lease, sql } = *self;
         let rows = write::WrittenRows::new(&write.inserts, &write.updates);
-        let calls = write::calls(&sql, &write, &rows)?;
+        let calls = write::calls(&sql, write, &rows)?;
         let session = &*lease.session;
         in_time(async { session.prepare_all(&calls).await.or_store_error() }).await?;
         let mut sent = Sent::default();

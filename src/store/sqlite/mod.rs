@@ -42,9 +42,10 @@ use super::{
     Found, Head, Lookups, Publication, Rebuild, Snapshot, Statement, Store, StoreError, StoredEvent, StoredHandOut, StoredSubject, Transaction, aside,
 };
 
-/// A few readers are enough: each is busy for microseconds.
+/// A few readers are enough: each is busy for microseconds. Those who read the log from far behind keep one more busy than there are
+/// cores; another one is there for everybody else.
 const READERS_MIN: usize = 2;
-const READERS_MAX: usize = 8;
+const READERS_MAX: usize = 10;
 /// A vacuum reads from one end to the other.
 const VACUUM_CACHE_KIB: i64 = 2 * 1024;
 
@@ -55,7 +56,7 @@ pub struct SqliteOptions {
     pub writer_cache_kib: i64,
     /// KiB for all reading connections together.
     pub reader_cache_kib: i64,
-    /// Reading connections; as many as the machine has cores, within reason, where it is not said.
+    /// Reading connections; two more than the machine has cores, within reason, where it is not said.
     pub readers: Option<usize>,
 }
 
@@ -89,8 +90,8 @@ impl SqliteStore {
         let mut writer = open(path, Role::Writer { cache_kib: options.writer_cache_kib })?;
         migrate::migrate(&mut writer)?;
         rebuild::clear_stale(path, &mut writer)?;
-        let cores = available_parallelism().map_or(READERS_MIN, usize::from);
-        let count = options.readers.unwrap_or(cores).clamp(READERS_MIN, READERS_MAX);
+        let cores = available_parallelism().map_or(1, usize::from);
+        let count = options.readers.unwrap_or(cores + 2).clamp(READERS_MIN, READERS_MAX);
         let cache_kib = options.reader_cache_kib / i64::try_from(count).unwrap_or(1);
         let readers = (0..count).map(|_| open(path, Role::Reader { cache_kib }).map(Mutex::new)).collect::<Result<_, _>>()?;
         Ok(Self {
@@ -128,6 +129,10 @@ async fn lock_writer(writer: &Arc<AsyncMutex<Connection>>) -> Result<OwnedMutexG
 impl Store for SqliteStore {
     fn backend(&self) -> &'static str {
         "sqlite"
+    }
+
+    fn is_embedded(&self) -> bool {
+        true
     }
 
     async fn initialize(&self, head: &Head, sealed_secret: &[u8]) -> Result<bool, StoreError> {

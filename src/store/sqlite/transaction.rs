@@ -49,8 +49,8 @@ impl Transaction for SqliteTransaction {
         read::load(&self.writer, &self.sql, lookups)
     }
 
-    async fn commit(self: Box<Self>, write: WriteSet) -> Result<(), StoreError> {
-        write::write_set(&self.writer, self.sql.tables(), &write)?;
+    async fn commit(self: Box<Self>, write: &WriteSet) -> Result<(), StoreError> {
+        write::write_set(&self.writer, self.sql.tables(), write)?;
         let mut commit = self.writer.prepare_cached("COMMIT").or_store_error()?;
         commit.execute([]).map_err(|error| commit_error(&error))?;
         Ok(())

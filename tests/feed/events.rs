@@ -4,9 +4,11 @@ use std::time::{Duration, Instant};
 
 use reqwest::Method;
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 
-use crate::support::feed::{EventStream, position, positions, types};
-use crate::support::{ApiKey, Backend, GLOBAL, PRODUCT, Running, ServeOptions, both_backends, eventually, fields};
+use crate::support::feed::{EventStream, Message, position, positions, types};
+use crate::support::{ApiKey, Backend, GLOBAL, PRODUCT, Running, ServeOptions, both_backends, eventually, fields, raw};
 
 both_backends!(
     all_forms_tell_the_same_events_from_any_point,
@@ -19,6 +21,11 @@ both_backends!(
     what_is_forgotten_is_in_no_form,
     what_was_never_there_is_refused,
     a_client_that_takes_nothing_is_disconnected,
+    a_client_that_was_too_slow_is_told,
+    a_range_ends_with_the_key_that_it_was_asked_with,
+    what_has_come_to_its_end_is_not_asked_for_again,
+    a_missing_event_is_not_passed_over,
+    who_is_ahead_of_a_log_that_was_put_back_is_told,
 );
 
 fn quick() -> ServeOptions {
@@ -242,15 +249,27 @@ async fn a_stream_ends(on: &Running, stream: &mut EventStream) {
 
 async fn keys_and_personal_data_need_capabilities(backend: Backend) {
     let on = Running::start(backend).await;
-    let (_, license) = life(&on).await;
+    let (product, license) = life(&on).await;
+    // A report says which license key a program has; it may be anybody's.
+    let report = fields!(
+        data_type: "text", text_data: "started", product_id: product, user_identifier: "jane", license_key: &license,
+        activation_identifier: "jane.example", product_version: "1.0", data_group: "starts",
+    );
+    on.api.form("send-telemetry-data", report).await.expect(830, GLOBAL);
+    let contract = json!({
+        "key": "RESELLER-KEY-1", "name": "A reseller", "information": "-", "product": product, "license_keys_quantity": 2, "active": true,
+        "can_get_info": true, "can_generate": true, "can_destroy": false, "can_destroy_all": false,
+    });
+    on.api.admin_post("contracts", contract).await.expect(201);
     let plain = on.caller(&["--capability", "feed:read"]).await;
     let with_keys = on.caller(&["--capability", "feed:read", "--capability", "feed:license-keys"]).await;
     let personal = on.caller(&["--capability", "feed:read", "--capability", "feed:personal-data"]).await;
     let text = async |api: &crate::support::Client| Value::from(api.feed_lines("").await).to_string();
     let (plain, with_keys, personal) = (text(&plain).await, text(&with_keys).await, text(&personal).await);
-    assert!(!plain.contains(&license) && !plain.contains("jane") && plain.contains("\"personal\":\"sealed\""));
-    assert!(with_keys.contains(&license) && !with_keys.contains("jane"));
-    assert!(!personal.contains(&license) && personal.contains("jane@shop.example") && personal.contains("jane.example"));
+    let (has_license, has_contract) = (|text: &str| text.contains(&license), |text: &str| text.contains("RESELLER-KEY-1"));
+    assert!(!has_license(&plain) && !has_contract(&plain) && !plain.contains("jane") && plain.contains("\"personal\":\"sealed\""));
+    assert!(has_license(&with_keys) && has_contract(&with_keys) && !with_keys.contains("jane"));
+    assert!(!has_license(&personal) && !has_contract(&personal) && personal.contains("jane@shop.example") && personal.contains("jane.example"));
     let other = on.caller(&["--capability", "ledger:read"]).await;
     let refused = other.feed_get("").await;
     refused.expect_problem(403, "not-permitted");
@@ -269,6 +288,9 @@ async fn what_is_forgotten_is_in_no_form(backend: Backend) {
     assert_eq!(page, lines);
     assert!(!Value::from(lines).to_string().contains("jane"));
     assert_eq!(page.iter().filter(|event| event["data"]["personal"] == "erased").count(), 4);
+    // Whoever can't open anything can't tell what is gone.
+    let blind = on.caller(&["--capability", "feed:read", "--capability", "verify"]).await;
+    assert!(blind.feed_lines("").await.iter().all(|event| event["data"].get("personal").is_none_or(|personal| personal == "sealed")));
     let mut again = on.api.feed_stream("", None).await;
     for event in &page {
         assert_eq!(again.event().await.as_ref(), Some(event));
@@ -291,25 +313,153 @@ async fn what_was_never_there_is_refused(backend: Backend) {
     on.api.admin_answer(on.api.request(Method::GET, "/feed/v1/nothing")).await.expect_problem(404, "not-found");
 }
 
-/// A client that asked for much and reads nothing: what it doesn't take is not kept for it.
-async fn a_client_that_takes_nothing_is_disconnected(backend: Backend) {
-    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-
-    let on = Running::start_with(backend, quick()).await;
+/// More events than a connection takes by itself.
+async fn much(on: &Running) {
     let product = on.api.new_product().await;
     let keys: Vec<String> = (0..10_000).map(|number| format!("SLOW-{number:06}-{}", "x".repeat(200))).collect();
     on.api.new_licenses(product, &keys, fields!()).await;
-    let mut socket = tokio::net::TcpStream::connect(on.api.address()).await.expect("a connection");
-    let request =
-        format!("GET /feed/v1/events HTTP/1.1\r\nhost: x\r\naccept: text/event-stream\r\nauthorization: Bearer {}\r\n\r\n", on.ledger.bootstrap_key);
+}
+
+/// A connection on which everything is asked for, and nothing read yet.
+async fn asked(on: &Running, accept: &str, key: &str) -> TcpStream {
+    let mut socket = TcpStream::connect(on.api.address()).await.expect("a connection");
+    let request = format!("GET /feed/v1/events HTTP/1.1\r\nhost: x\r\naccept: {accept}\r\nauthorization: Bearer {key}\r\nconnection: close\r\n\r\n");
     socket.write_all(request.as_bytes()).await.expect("a request");
-    let reason = "keyledger_feed_ended_total{reason=\"too_slow\"} 1";
-    eventually("it is given up", || async { on.api.plain("/metrics").await.1.contains(reason).then_some(()) }).await;
-    // Others are served, and the connection is closed though the client never read.
-    assert_eq!(on.api.feed_page("limit=1").await.1.len(), 1);
-    tokio::time::sleep(Duration::from_secs(6)).await;
+    socket
+}
+
+async fn ended(on: &Running, reason: &str) {
+    let metric = format!("keyledger_feed_ended_total{{reason=\"{reason}\"}} 1");
+    eventually("it is given up", || async { on.api.plain("/metrics").await.1.contains(&metric).then_some(()) }).await;
+}
+
+/// What still comes, until the connection is closed.
+async fn rest(mut socket: TcpStream) -> Vec<u8> {
     let mut rest = Vec::new();
     let read = tokio::time::timeout(Duration::from_secs(20), socket.read_to_end(&mut rest)).await;
     read.expect("the connection is closed").ok();
+    rest
+}
+
+/// A client that asked for much and reads nothing: what it doesn't take is not kept for it.
+async fn a_client_that_takes_nothing_is_disconnected(backend: Backend) {
+    let on = Running::start_with(backend, quick()).await;
+    much(&on).await;
+    let socket = asked(&on, "text/event-stream", &on.ledger.bootstrap_key).await;
+    ended(&on, "too_slow").await;
+    // Others are served, and the connection is closed though the client never read.
+    assert_eq!(on.api.feed_page("limit=1").await.1.len(), 1);
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    let rest = rest(socket).await;
     assert!(rest.len() < 20 * 1024 * 1024, "{}", rest.len());
+}
+
+async fn a_client_that_was_too_slow_is_told(backend: Backend) {
+    let on = Running::start_with(backend, quick()).await;
+    much(&on).await;
+    let (stream, range) =
+        (asked(&on, "text/event-stream", &on.ledger.bootstrap_key).await, asked(&on, "application/x-ndjson", &on.ledger.bootstrap_key).await);
+    let metric = "keyledger_feed_ended_total{reason=\"too_slow\"} 2";
+    eventually("both are given up", || async { on.api.plain("/metrics").await.1.contains(metric).then_some(()) }).await;
+    // Who reads on soon enough is told why it ends, and where it was.
+    let (stream, range) = tokio::join!(rest(stream), rest(range));
+    let stream = String::from_utf8_lossy(&stream);
+    assert!(stream.contains("event: end\ndata: {\"reason\":\"too_slow\"}\n\n"), "{}", &stream[stream.len().saturating_sub(300)..]);
+    // A range is not whole: its last chunk is missing.
+    assert!(!range.is_empty() && !range.ends_with(b"0\r\n\r\n"));
+}
+
+async fn a_range_ends_with_the_key_that_it_was_asked_with(backend: Backend) {
+    let on = Running::start_with(backend, ServeOptions::args(&["--feed-heart-beat", "1"])).await;
+    much(&on).await;
+    let key = on.ledger.create_named_api_key("the analyst", &["--capability", "feed:read", "--capability", "verify"]).await;
+    eventually("the key is known", || async { on.api.with_key(ApiKey::Header(key.clone())).try_feed_stream("", None).await.ok() }).await;
+    let socket = asked(&on, "application/x-ndjson", &key).await;
+    let number = on.ledger.api_key_number("the analyst").await;
+    on.ledger.run(&["api-key", "disable", &number]).await.success();
+    tokio::time::sleep(Duration::from_millis(2_500)).await;
+    // What was on its way still comes, and then it breaks off.
+    let rest = rest(socket).await;
+    assert!(rest.starts_with(b"HTTP/1.1 200") && !rest.ends_with(b"0\r\n\r\n"));
+    ended(&on, "not_permitted").await;
+}
+
+/// What an EventSource asks again and again would never end.
+async fn what_has_come_to_its_end_is_not_asked_for_again(backend: Backend) {
+    let on = Running::start(backend).await;
+    life(&on).await;
+    let last = on.ledger.event_count().await - 1;
+    let mut stream = on.api.feed_stream(&format!("through={last}&type=contract.*"), None).await;
+    let mut messages = Vec::new();
+    while messages.last().is_none_or(|message: &Message| message.event.is_none()) {
+        messages.push(stream.next().await.expect("a goodbye"));
+    }
+    let end = messages.pop().expect("a goodbye");
+    assert_eq!(end.json(), json!({ "reason": "complete" }));
+    assert!(messages.iter().all(|message| message.data.is_empty()) && messages.last().and_then(|mark| mark.id) == Some(last), "{messages:?}");
+    assert!(stream.next().await.is_none());
+    let again = |query: String| on.api.request(Method::GET, &format!("/feed/v1/events?{query}")).header("accept", "text/event-stream");
+    let answer = again(format!("through={last}")).header("last-event-id", last.to_string()).send().await.expect("the server answers");
+    assert_eq!(answer.status(), 204);
+    // Of a time long ago nothing more can come either.
+    let started = Instant::now();
+    let (at, events) = on.api.feed_page(&format!("after={last}&to=2020-01-01&timeout=20000")).await;
+    assert_eq!((at, events.len()), (last, 0));
+    assert_eq!(again("to=2020-01-01".to_owned()).send().await.expect("the server answers").status(), 204);
+    assert!(started.elapsed() < Duration::from_secs(10));
+}
+
+async fn a_missing_event_is_not_passed_over(backend: Backend) {
+    let on = Running::start(backend).await;
+    life(&on).await;
+    let missing = on.ledger.event_count().await - 3;
+    raw::tamper(&on.ledger.place, &format!("DELETE FROM events WHERE position = {missing}")).await;
+    let (at, before) = on.api.feed_page("limit=1000").await;
+    assert_eq!((at, positions(&before)), (missing - 1, (0..missing).collect()));
+    for accept in ["application/cloudevents-batch+json", "application/x-ndjson"] {
+        let request = on.api.request(Method::GET, &format!("/feed/v1/events?after={}", missing - 1)).header("accept", accept);
+        match accept {
+            "application/x-ndjson" => assert!(request.send().await.expect("a head").text().await.is_err(), "it breaks off"),
+            _ => {
+                let refused = on.api.admin_answer(request).await;
+                assert!(refused.expect_problem(500, "internal-error").body.to_string().contains(&format!("event {missing}")));
+            }
+        }
+    }
+    let mut stream = on.api.feed_stream("", None).await;
+    for position in 0..missing {
+        assert_eq!(stream.event().await.map(|event| self::position(&event)), Some(position));
+    }
+    while let Some(message) = stream.next().await {
+        if message.event.is_some() {
+            assert_eq!(message.json(), json!({ "reason": "failed" }));
+            return;
+        }
+    }
+    panic!("it ended without a word");
+}
+
+async fn who_is_ahead_of_a_log_that_was_put_back_is_told(backend: Backend) {
+    let on = Running::start(backend).await;
+    life(&on).await;
+    let count = on.ledger.event_count().await;
+    let mut stream = on.api.feed_stream("", None).await;
+    for _ in 0..count {
+        stream.event().await.expect("an event");
+    }
+    let (off, back) = match backend {
+        Backend::Sqlite => ("DROP TRIGGER head_moves_forward", count - 4),
+        Backend::Postgres => ("ALTER TABLE head DISABLE TRIGGER ALL", count - 4),
+    };
+    let sql = format!("{off}; DELETE FROM events WHERE position >= {back}; UPDATE head SET next_position = {back}");
+    raw::tamper(&on.ledger.place, &sql).await;
+    let goodbye = loop {
+        let message = stream.next().await.expect("a goodbye");
+        if message.event.is_some() {
+            break message;
+        }
+    };
+    assert_eq!(goodbye.json(), json!({ "reason": "failed" }));
+    on.api.feed_get(&format!("after={}", count - 1)).await.expect_problem(409, "conflict");
+    assert!(on.server.log_text().contains("the log has fewer events than it had"));
 }

@@ -16,6 +16,9 @@ both_backends!(
     workers_share_a_subscription_and_each_license_keeps_its_order,
     who_waits_gets_what_comes,
     a_subscription_is_changed_moved_and_deleted,
+    another_filter_takes_back_what_is_handed_out,
+    what_is_rarely_wanted_is_found,
+    a_lease_outlives_the_server_that_gave_it,
     what_cannot_be_is_said,
 );
 
@@ -220,6 +223,68 @@ async fn a_subscription_is_changed_moved_and_deleted(backend: Backend) {
     // Made anew it begins at the beginning.
     put(&on.api, "b", json!({ "partitions": 3 })).await.expect(200);
     assert_eq!(drain(&on.api, "b").await.len(), all);
+}
+
+async fn another_filter_takes_back_what_is_handed_out(backend: Backend) {
+    let on = Running::start(backend).await;
+    let product = on.api.new_product().await;
+    let license = on.api.new_license(product, fields!()).await;
+    put(&on.api, "a", json!({ "partitions": 1, "types": ["license.created"] })).await.expect(200);
+    // The same again changes nothing.
+    let held = next(&on.api, "a", json!({})).await.expect("the license");
+    put(&on.api, "a", json!({ "partitions": 1, "types": ["license.created"] })).await.expect(200);
+    call(&on.api, Method::POST, "/a/extend", json!({ "lease": held["lease"] })).await.expect(200);
+    put(&on.api, "a", json!({ "partitions": 1, "types": ["product.created", "license.created"] })).await.expect(200);
+    acknowledge(&on.api, "a", &held["lease"]).await.expect_problem(409, "conflict");
+    assert_eq!(types(&drain(&on.api, "a").await), ["product.created", "license.created"], "what the first filter left out is not lost");
+    // Whoever waits meanwhile, waits for what is wanted now.
+    put(&on.api, "b", json!({ "partitions": 1, "types": ["contract.*"] })).await.expect(200);
+    let (batch, ()) = tokio::join!(next(&on.api, "b", json!({ "timeout": 20_000 })), async {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        put(&on.api, "b", json!({ "partitions": 1, "types": ["license.*"] })).await.expect(200);
+        on.api.activate(&license, "a.example").await.expect(300, PRODUCT);
+    });
+    assert_eq!(types(events(&batch.expect("events"))), ["license.created", "license.activated"]);
+}
+
+/// More events than one look goes through, of which the last one alone is wanted.
+async fn what_is_rarely_wanted_is_found(backend: Backend) {
+    let on = Running::start(backend).await;
+    let product = on.api.new_product().await;
+    let mut last = String::new();
+    for call in 0..3 {
+        let keys: Vec<String> = (0..8_000).map(|number| format!("RARE-{call}-{number:04}")).collect();
+        on.api.new_licenses(product, &keys, fields!()).await;
+        last.clone_from(keys.last().expect("keys"));
+    }
+    on.api.activate(&last, "a.example").await.expect(300, PRODUCT);
+    put(&on.api, "rare", json!({ "types": ["license.activated"] })).await.expect(200);
+    let batch = next(&on.api, "rare", json!({})).await.expect("without another call");
+    assert_eq!(types(events(&batch)), ["license.activated"]);
+    acknowledge(&on.api, "rare", &batch["lease"]).await.expect(204);
+    assert_eq!(next(&on.api, "rare", json!({})).await, None);
+}
+
+async fn a_lease_outlives_the_server_that_gave_it(backend: Backend) {
+    let on = Running::start(backend).await;
+    on.api.new_product().await;
+    put(&on.api, "jobs", json!({ "partitions": 1 })).await.expect(200);
+    let held = next(&on.api, "jobs", json!({ "seconds": 3, "limit": 2 })).await.expect("events");
+    let Running { server, ledger, .. } = on;
+    server.kill_9();
+    let server = ledger.serve().await;
+    let api = server.client();
+    let again = next(&api, "jobs", json!({ "timeout": 20_000, "limit": 2 })).await.expect("events again");
+    assert_eq!(again["events"], held["events"]);
+    acknowledge(&api, "jobs", &held["lease"]).await.expect_problem(409, "conflict");
+    // One that was not handed out again is acknowledged at whichever server.
+    acknowledge(&api, "jobs", &again["lease"]).await.expect(204);
+    let held = next(&api, "jobs", json!({ "limit": 1 })).await.expect("events");
+    server.kill_9();
+    let server = ledger.serve().await;
+    acknowledge(&server.client(), "jobs", &held["lease"]).await.expect(204);
+    let rest = next(&server.client(), "jobs", json!({})).await.expect("events");
+    assert_eq!(position(&events(&rest)[0]), position(&events(&held)[0]) + 1);
 }
 
 async fn what_cannot_be_is_said(backend: Backend) {
