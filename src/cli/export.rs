@@ -75,7 +75,12 @@ struct Contents {
     license_keys: bool,
     personal_data: bool,
     /// The event before the first one: a folder may have no file yet.
+    #[serde(default = "beginning")]
     after: i64,
+}
+
+fn beginning() -> i64 {
+    -1
 }
 
 /// Readers of folders of data leave files out whose names begin so.
@@ -228,7 +233,13 @@ async fn export(ledger: &Ledger, args: &ExportArgs) -> Result<String, Failure> {
     if let Some(after) = args.after.filter(|after| *after > last) {
         return Err(format!("--after {after}: the last event is {last}").into());
     }
-    let contents = Contents { ledger, format: args.format, license_keys: sight.keys, personal_data: sight.personal, after: args.after.unwrap_or(-1) };
+    let contents = Contents {
+        ledger,
+        format: args.format,
+        license_keys: sight.keys,
+        personal_data: sight.personal,
+        after: args.after.unwrap_or_else(beginning),
+    };
     // In this order: another export may just have ended.
     let folder = Folder::open(&args.output, contents)?;
     let last = feed.next_position().await? - 1;

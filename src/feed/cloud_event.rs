@@ -102,6 +102,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
 #[derive(Debug)]
 pub struct Facts<'a> {
     event: &'a StoredEvent,
+    name: &'static str,
     members: Members<'a>,
 }
 
@@ -109,15 +110,16 @@ impl<'a> Facts<'a> {
     /// Reads them. `upcast` is room for the payload where it is of an older version.
     ///
     /// # Errors
-    /// When the payload is none.
+    /// When the type is unknown, or the payload is none of it.
     pub fn read(event: &'a StoredEvent, upcast: &'a Upcast) -> Result<Self, Unreadable> {
         let payload = upcast.0.as_ref().map_or(event.payload.as_str(), |(_, payload)| payload);
         let of = |problem: String| Unreadable { position: event.position, problem };
         // Canonical JSON, whose only member has the type's name: what is inside is found without looking at it.
+        let name = public_name(&event.event_type).ok_or_else(|| of("its type is unknown".to_owned()))?;
         let inner = payload.strip_prefix("{\"").and_then(|rest| rest.strip_prefix(event.event_type.as_str()));
         let inner = inner.and_then(|rest| rest.strip_prefix("\":")?.strip_suffix('}'));
         let inner = inner.ok_or_else(|| of(format!("its payload is no {}", event.event_type)))?;
-        Ok(Self { event, members: serde_json::from_str(inner).map_err(|error| of(error.to_string()))? })
+        Ok(Self { event, name, members: serde_json::from_str(inner).map_err(|error| of(error.to_string()))? })
     }
 
     #[must_use]
@@ -132,8 +134,8 @@ impl<'a> Facts<'a> {
     }
 
     /// What it is called where others get it.
-    pub(super) fn name(&self) -> Result<&'static str, Unreadable> {
-        public_name(&self.event.event_type).ok_or_else(|| self.unreadable("its type is unknown".to_owned()))
+    pub(super) fn name(&self) -> &'static str {
+        self.name
     }
 
     /// The id of its stream.
@@ -228,7 +230,7 @@ impl CloudEvents {
     /// When the event is damaged.
     pub fn write(&self, facts: &Facts<'_>, upcast: &Upcast, shown: &Shown, out: &mut Vec<u8>) -> Result<(), Unreadable> {
         let event = facts.event;
-        let (name, version, metadata) = (facts.name()?, upcast.version(event), facts.metadata()?);
+        let (name, version, metadata) = (facts.name(), upcast.version(event), facts.metadata()?);
         // Writing to memory can't fail.
         let _ = write!(
             out,

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use keyledger_events::Timestamp;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Semaphore, oneshot, watch};
 use uuid::Uuid;
 
 pub use claim::{CLAIM_FOR, Claim, Kept, RENEW_EVERY, position_of};
@@ -34,6 +34,9 @@ use crate::{
 
 /// How often it is looked whether another server, or a command line, appended something, while anybody waits for it.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+/// Parts of the log that lie behind which are worked on at once: the embedded store has one reader more than that.
+const TURNS_MAX: usize = 9;
 
 /// Who is so near to the end follows it.
 const NEAR_EVENTS: i64 = 1_000;
@@ -92,7 +95,7 @@ const LOOKED_THROUGH_MAX: u64 = 10_000;
 impl Feed {
     #[must_use]
     pub fn new(ledger: Ledger) -> Self {
-        Self { ledger, turns: Arc::new(Semaphore::new(cores() + 1)), looked_through: LookedThrough::new(LOOKED_THROUGH_MAX) }
+        Self { ledger, turns: Arc::new(Semaphore::new((cores() + 1).min(TURNS_MAX))), looked_through: LookedThrough::new(LOOKED_THROUGH_MAX) }
     }
 
     fn looked_through(&self) -> &LookedThrough {
@@ -131,6 +134,7 @@ impl Feed {
         if next_position < known {
             tracing::error!(known, next_position, "the log has fewer events than it had: was an old copy put back?");
             self.ledger.note_went_back(next_position);
+            self.looked_through.invalidate_all();
         }
         self.ledger.note_moved(next_position);
         Ok(next_position)
@@ -183,8 +187,13 @@ impl Feed {
         work: impl Future<Output = Result<T, E>> + Send + 'static,
     ) -> Result<T, E> {
         let turns = Arc::clone(&self.turns);
+        // Who is gone waits for no turn; who is only not looking does.
+        let (mut wanted, _wanted) = oneshot::channel::<()>();
         let done = tokio::spawn(async move {
-            let _turn = turns.acquire().await;
+            let _turn = tokio::select! {
+                turn = turns.acquire() => turn,
+                () = wanted.closed() => return Err(StoreError::Unavailable("nobody waits for it any more".to_owned()).into()),
+            };
             work.await
         });
         done.await.unwrap_or_else(|_| Err(StoreError::Unavailable("the read was broken off".to_owned()).into()))
@@ -215,6 +224,34 @@ impl Feed {
         let mut out = Vec::new();
         self.write(std::slice::from_ref(event), &Filter::default(), 1, &mut self.json(sight, Frame::Bare, &mut out)).await?;
         Ok(out)
+    }
+
+    /// Writes as JSON, behind what is there already, those of the events that a filter takes, so many at most: up to one that is damaged, where
+    /// another one is before it.
+    ///
+    /// # Errors
+    /// When the first one is damaged, or the store fails. Then nothing is written.
+    pub async fn write_json(
+        &self,
+        events: &[Arc<StoredEvent>],
+        filter: &Filter,
+        room: usize,
+        (sight, frame): (Sight, Frame),
+        out: &mut Vec<u8>,
+    ) -> Result<Written, FeedError> {
+        let begin = out.len();
+        let mut written = self.write(events, filter, room, &mut self.json(sight, frame, out)).await;
+        if let Err(FeedError::Unreadable(damaged)) = &written {
+            let readable = events.partition_point(|event| event.position < damaged.position);
+            if readable > 0 {
+                out.truncate(begin);
+                written = self.write(&events[..readable], filter, room, &mut self.json(sight, frame, out)).await;
+            }
+        }
+        if written.is_err() {
+            out.truncate(begin);
+        }
+        written
     }
 
     /// Writes JSON behind what is there already.

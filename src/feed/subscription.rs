@@ -246,12 +246,19 @@ impl<'a> Subscriptions<'a> {
             let (mut events, mut through, mut room) = (Vec::new(), known, limit);
             let is_more = |through: i64| through - known < LOOKS_AT && through + 1 < self.feed.head_position();
             while room > 0 && events.len() < BATCH_BYTES && is_more(through) {
-                let read = self.feed.after(through, CHUNK).await?;
-                if read.is_empty() {
+                let written = async {
+                    let read = self.feed.after(through, CHUNK).await?;
+                    let room = usize::try_from(room).unwrap_or(0);
+                    self.feed.write_json(&read, &filter, room, (sight, Frame::Element), &mut events).await
+                };
+                let written = match written.await {
+                    // What is before a damaged event can be handed out still.
+                    Err(_) if !events.is_empty() => break,
+                    written => written?,
+                };
+                if written.position <= through {
                     break;
                 }
-                let mut sink = self.feed.json(sight, Frame::Element, &mut events);
-                let written = self.feed.write(&read, &filter, usize::try_from(room).unwrap_or(0), &mut sink).await?;
                 through = written.position;
                 room -= i64::try_from(written.events).unwrap_or(room);
             }

@@ -144,7 +144,7 @@ impl Sink for Table {
         self.format.data(facts, shown, &mut data)?;
         let text = |text: &str| Some(ByteArray::from(text.as_bytes().to_vec()));
         let mut texts = vec![
-            text(facts.name()?),
+            text(facts.name()),
             text(&format!("{}/{}", event.aggregate_type, event.aggregate_id)),
             Some(self.source.clone()),
             text(&event.event_id.to_string()),

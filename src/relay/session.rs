@@ -217,7 +217,9 @@ impl Session<'_> {
             return Ok(false);
         }
         let mut events = self.app.feed.after(self.window.read, CHUNK).await?;
-        let Some(first) = events.first().map(|event| event.position) else { return Ok(false) };
+        if events.is_empty() {
+            return Ok(false);
+        }
         let mut bytes = 0;
         let fits = |event: &&Arc<StoredEvent>| {
             let before = bytes;
@@ -227,16 +229,8 @@ impl Session<'_> {
         let fitting = events.iter().take_while(fits).count();
         events.truncate(fitting);
         let mut bodies = Vec::new();
-        let written = match write(self.app, self.relay, &events, &mut bodies).await {
-            // What is before a damaged event can still go.
-            Err(FeedError::Unreadable(damaged)) if damaged.position > first => {
-                events.retain(|event| event.position < damaged.position);
-                bodies.clear();
-                write(self.app, self.relay, &events, &mut bodies).await
-            }
-            written => written,
-        };
-        written?;
+        let written = self.app.feed.write_json(&events, &Filter::default(), events.len(), (self.relay.sight, Frame::Line), &mut bodies).await?;
+        events.retain(|event| event.position <= written.position);
         let (bodies, mut from) = (Bytes::from(bodies), 0);
         for event in events {
             let end = bodies[from..].iter().position(|byte| *byte == b'\n').map_or(bodies.len(), |length| from + length);
@@ -326,12 +320,6 @@ impl Session<'_> {
             Kept::Lost(Some(error)) => Err(StoreError::into(error)),
         }
     }
-}
-
-/// Writes events, each on a line of its own.
-async fn write(app: &App, relay: &RelayConfig, events: &[Arc<StoredEvent>], out: &mut Vec<u8>) -> Result<(), FeedError> {
-    let mut lines = app.feed.json(relay.sight, Frame::Line, out);
-    app.feed.write(events, &Filter::default(), events.len(), &mut lines).await.map(drop)
 }
 
 fn jetstream_error(error: &PublishError) -> Option<&jetstream::Error> {

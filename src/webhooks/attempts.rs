@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, LazyLock};
 
-use keyledger_projections::Value;
+use keyledger_projections::{Value, WebhookEndpointRow};
 
 use crate::{
     ledger::WebhookAttempt,
@@ -12,7 +12,7 @@ use crate::{
 /// Attempts kept of an endpoint: the newest ones, and as many of the newest that failed.
 pub(super) const KEPT_MAX: i64 = 1_000;
 
-const COLUMNS: [&str; 9] = ["endpoint", "number", "position", "attempt", "at", "took_ms", "status", "error", "failing_since"];
+const COLUMNS: [&str; 10] = ["endpoint", "replays", "number", "position", "attempt", "at", "took_ms", "status", "error", "failing_since"];
 /// Attempts that one statement inserts: each takes a round trip, on the one connection that all endpoints share.
 const TOGETHER: usize = 16;
 
@@ -26,7 +26,8 @@ fn insert_sql(rows: usize) -> String {
     format!("INSERT INTO webhook_attempt ({}) VALUES {rows} ON CONFLICT (endpoint, number) DO NOTHING", COLUMNS.join(", "))
 }
 
-const PRUNE_TAKEN: &str = "DELETE FROM webhook_attempt WHERE endpoint = $1 AND number <= $2 AND error IS NULL";
+/// What was taken beyond the place stays: it is not to be sent again.
+const PRUNE_TAKEN: &str = "DELETE FROM webhook_attempt WHERE endpoint = $1 AND number <= $2 AND position <= $3 AND error IS NULL";
 const PRUNE_FAILED: &str = "DELETE FROM webhook_attempt WHERE endpoint = $1 AND error IS NOT NULL AND number <= \
                             (SELECT number FROM webhook_attempt WHERE endpoint = $1 AND error IS NOT NULL ORDER BY number DESC LIMIT 1 OFFSET $2)";
 
@@ -36,12 +37,14 @@ const TIDY_PLACES: &str = "DELETE FROM consumer WHERE name LIKE 'webhook/%' AND 
                            (SELECT 'webhook/' || number || '/' || replays FROM webhook_endpoint WHERE NOT deleted) RETURNING name";
 
 /// What keeps these attempts, and no more than are kept.
-pub(super) fn keep(endpoint: i64, attempts: &[WebhookAttempt]) -> Vec<Statement> {
+pub(super) fn keep(row: &WebhookEndpointRow, place: i64, attempts: &[WebhookAttempt]) -> Vec<Statement> {
+    let (endpoint, replays) = (row.number(), row.endpoint.replays);
     let Some(last) = attempts.last() else { return Vec::new() };
     let values = |attempt: &WebhookAttempt| -> [Value; COLUMNS.len()] {
         let WebhookAttempt { number, position, attempt, at, took_ms, status, error, failing_since } = attempt;
         [
             endpoint.into(),
+            replays.into(),
             (*number).into(),
             (*position).into(),
             (*attempt).into(),
@@ -56,7 +59,7 @@ pub(super) fn keep(endpoint: i64, attempts: &[WebhookAttempt]) -> Vec<Statement>
     let mut statements: Vec<Statement> =
         many.iter().map(|many| Statement::new(INSERT_TOGETHER.as_str(), many.iter().flat_map(values).collect::<Vec<_>>())).collect();
     statements.extend(rest.iter().map(|attempt| Statement::new(INSERT_ONE.as_str(), values(attempt))));
-    statements.push(Statement::new(PRUNE_TAKEN, vec![endpoint.into(), (last.number - KEPT_MAX).into()]));
+    statements.push(Statement::new(PRUNE_TAKEN, vec![endpoint.into(), (last.number - KEPT_MAX).into(), place.into()]));
     if attempts.iter().any(|attempt| attempt.error.is_some()) {
         statements.push(Statement::new(PRUNE_FAILED, vec![endpoint.into(), KEPT_MAX.into()]));
     }

@@ -1,7 +1,8 @@
 //! Web hook endpoints are told of events: each by a task of its own, on the one server that holds the endpoint's place in the log. So
 //! an endpoint that is slow or dead holds up nobody else.
 //!
-//! What was delivered is remembered by the place alone, which moves on when all before it are taken: at least once, in order for each license.
+//! What was delivered is remembered by the place, which moves on when all before it are taken, and behind it by the log of calls: at least once,
+//! in order for each license.
 
 mod attempts;
 mod teller;

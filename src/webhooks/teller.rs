@@ -127,14 +127,13 @@ impl Teller {
         // Counted from before it was written.
         let held_at = Instant::now();
         let Some(place) = claim.take(row.endpoint.after).await? else { return Ok(None) };
-        let newest = app.ledger.webhook_attempts(row.number(), false, i64::MAX, attempts::KEPT_MAX).await?;
+        let newest = app.ledger.webhook_attempts(row.number(), false, i64::MAX, 1).await?;
+        let taken = app.ledger.webhook_taken(&row, place).await?;
         let failures = app.ledger.webhook_attempts(row.number(), true, i64::MAX, attempts::KEPT_MAX).await?;
         let (now, now_instant) = (app.clock.now(), Instant::now());
+        let mut remembered = Remembered { taken, ..Remembered::default() };
         // Since somebody changed the endpoint, it is another one.
-        let counts = |attempt: &&WebhookAttempt| attempt.position > place && attempt.at >= row.updated_at;
-        let taken = newest.iter().filter(counts).filter(|attempt| attempt.error.is_none()).map(|attempt| attempt.position);
-        let mut remembered = Remembered { taken: taken.collect(), ..Remembered::default() };
-        for attempt in failures.iter().filter(counts) {
+        for attempt in failures.into_iter().filter(|attempt| attempt.position > place && attempt.at >= row.updated_at) {
             let due = now_instant + times.wait(attempt.attempt).saturating_sub(passed(attempt.at, now));
             let since = attempt.failing_since.unwrap_or(attempt.at);
             remembered.failed.entry(attempt.position).or_insert(Failed { attempts: attempt.attempt, since, due });
@@ -170,6 +169,11 @@ impl Teller {
         let mut moved = self.app.feed.moved();
         loop {
             moved.mark_unchanged();
+            if self.window.read() >= self.app.ledger.head_position() {
+                // An old copy of the log was put back: begun anew, it goes on from the place that stands there.
+                tracing::error!(endpoint = self.row.number(), read = self.window.read(), "a web hook endpoint was told of events that are gone");
+                return Ok(());
+            }
             let has_more = self.read_on().await?;
             // Before the calls: a server that stood still may have lost the place.
             if self.store_by() <= Instant::now() && !self.store().await {
@@ -321,7 +325,7 @@ impl Teller {
     /// Stores the place and the attempts. `false` where the place is another server's, or may be soon.
     async fn store(&mut self) -> bool {
         let place = self.window.place();
-        let statements = attempts::keep(self.row.number(), &self.unstored);
+        let statements = attempts::keep(&self.row, place, &self.unstored);
         self.tried_at = Instant::now();
         match self.claim.keep(place, statements, &mut self.held_at).await {
             Kept::Stored => {

@@ -25,6 +25,7 @@ both_backends!(
     a_range_ends_with_the_key_that_it_was_asked_with,
     what_has_come_to_its_end_is_not_asked_for_again,
     a_missing_event_is_not_passed_over,
+    a_damaged_event_is_not_passed_over,
     who_is_ahead_of_a_log_that_was_put_back_is_told,
 );
 
@@ -410,24 +411,35 @@ async fn what_has_come_to_its_end_is_not_asked_for_again(backend: Backend) {
 }
 
 async fn a_missing_event_is_not_passed_over(backend: Backend) {
+    nothing_is_passed_over(backend, |position| format!("DELETE FROM events WHERE position = {position}")).await;
+}
+
+async fn a_damaged_event_is_not_passed_over(backend: Backend) {
+    nothing_is_passed_over(backend, |position| format!("UPDATE events SET metadata = '\"x\"' WHERE position = {position}")).await;
+}
+
+/// What is before a bad event is told in every form but a range, which is whole or breaks off; the event itself stops all.
+async fn nothing_is_passed_over(backend: Backend, damage: impl Fn(i64) -> String) {
     let on = Running::start(backend).await;
     life(&on).await;
-    let missing = on.ledger.event_count().await - 3;
-    raw::tamper(&on.ledger.place, &format!("DELETE FROM events WHERE position = {missing}")).await;
+    let bad = on.ledger.event_count().await - 3;
+    raw::tamper(&on.ledger.place, &damage(bad)).await;
     let (at, before) = on.api.feed_page("limit=1000").await;
-    assert_eq!((at, positions(&before)), (missing - 1, (0..missing).collect()));
-    for accept in ["application/cloudevents-batch+json", "application/x-ndjson"] {
-        let request = on.api.request(Method::GET, &format!("/feed/v1/events?after={}", missing - 1)).header("accept", accept);
-        match accept {
-            "application/x-ndjson" => assert!(request.send().await.expect("a head").text().await.is_err(), "it breaks off"),
-            _ => {
-                let refused = on.api.admin_answer(request).await;
-                assert!(refused.expect_problem(500, "internal-error").body.to_string().contains(&format!("event {missing}")));
-            }
-        }
-    }
+    assert_eq!((at, positions(&before)), (bad - 1, (0..bad).collect()));
+    let named = |answer: &crate::support::AdminAnswer| {
+        assert!(answer.expect_problem(500, "internal-error").body.to_string().contains(&format!("event {bad} ")), "{}", answer.body);
+    };
+    named(&on.api.feed_get(&format!("after={}", bad - 1)).await);
+    let range = on.api.request(Method::GET, "/feed/v1/events").header("accept", "application/x-ndjson");
+    assert!(range.send().await.expect("a head").text().await.is_err(), "it breaks off");
+    let subscription = |method, path: &str, body: Value| on.api.request(method, &format!("/feed/v1/subscriptions/all{path}")).json(&body);
+    on.api.admin_answer(subscription(Method::PUT, "", json!({ "partitions": 1 }))).await.expect(200);
+    let batch = on.api.admin_answer(subscription(Method::POST, "/next", json!({ "limit": 1000 }))).await.expect(200).clone();
+    assert_eq!(positions(batch["events"].as_array().expect("events")), (0..bad).collect::<Vec<_>>());
+    on.api.admin_answer(subscription(Method::POST, "/acknowledge", json!({ "lease": batch["lease"] }))).await.expect(204);
+    named(&on.api.admin_answer(subscription(Method::POST, "/next", json!({}))).await);
     let mut stream = on.api.feed_stream("", None).await;
-    for position in 0..missing {
+    for position in 0..bad {
         assert_eq!(stream.event().await.map(|event| self::position(&event)), Some(position));
     }
     while let Some(message) = stream.next().await {

@@ -372,7 +372,7 @@ async fn waits_grow_and_outlive_the_server(backend: Backend) {
 
 /// Behind an event that is not taken so many others are sent as a window holds, and none of them twice when the server is stopped.
 async fn what_was_taken_behind_a_failure_is_not_sent_again(backend: Backend) {
-    let on = Running::start_with(backend, hurried(5)).await;
+    let on = Running::start_with(backend, hurried(300)).await;
     let receiver = Receiver::start().await;
     let product = on.api.new_product().await;
     let (failing, working) = (on.api.new_license(product, fields!()).await, on.api.new_license(product, fields!(activation_limit: 0)).await);
@@ -386,7 +386,7 @@ async fn what_was_taken_behind_a_failure_is_not_sent_again(backend: Backend) {
     eventually("the window is full", || async { (taken() == 255).then_some(()) }).await;
     let Running { server, ledger, .. } = on;
     server.stop().await;
-    let server = ledger.serve_with(hurried(5)).await;
+    let server = ledger.serve_with(hurried(300)).await;
     // It goes on where it was; the failing event waits for its time.
     tokio::time::sleep(Duration::from_secs(3)).await;
     assert_eq!(taken(), 255);

@@ -163,7 +163,7 @@ impl Following {
         if events.is_empty() {
             return Ok(false);
         }
-        let written = app.feed.write(events, &self.filter, self.room(), &mut app.feed.json(self.sight, frame, out)).await?;
+        let written = app.feed.write_json(events, &self.filter, self.room(), (self.sight, frame), out).await?;
         self.position = written.position;
         self.room -= i64::try_from(written.events).unwrap_or(i64::MAX);
         if events.last().zip(self.filter.to).is_some_and(|(last, to)| last.recorded_at > to) {

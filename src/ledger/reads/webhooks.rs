@@ -1,5 +1,6 @@
 //! Web hook endpoints: where each has come to, and what came of its attempts.
 
+use std::collections::HashSet;
 use std::sync::LazyLock;
 
 use keyledger_events::{Timestamp, webhook_endpoint::ENDPOINTS_MAX};
@@ -32,6 +33,9 @@ pub struct WebhookAttempt {
     /// When the first attempt of its event was made that failed.
     pub failing_since: Option<Timestamp>,
 }
+
+/// The events behind a place that were taken since the endpoint began for the last time: not more than go beyond a place.
+const TAKEN: &str = "SELECT position FROM webhook_attempt WHERE endpoint = $1 AND replays = $2 AND position > $3 AND error IS NULL";
 
 /// What the place in the log is called: each beginning has a place of its own.
 #[must_use]
@@ -108,6 +112,15 @@ impl Ledger {
     pub async fn active_webhook_endpoints(&self) -> Result<Vec<WebhookEndpointRow>, StoreError> {
         let rows = self.store.query(ACTIVE.as_str(), &[ENDPOINTS_MAX.into()]).await?;
         rows.into_iter().map(|row| read(Table::WebhookEndpoint, row, WebhookEndpointRow::read)).collect()
+    }
+
+    /// The events behind the place of an endpoint that were taken all the same.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn webhook_taken(&self, row: &WebhookEndpointRow, place: i64) -> Result<HashSet<i64>, StoreError> {
+        let rows = self.query_list(TAKEN, vec![row.number().into(), row.endpoint.replays.into(), place.into()]).await?;
+        rows.into_iter().map(|row| read(Table::WebhookEndpoint, row, Values::int)).collect()
     }
 
     /// The attempts of an endpoint, newest first, below a number: all of them, or those that failed.

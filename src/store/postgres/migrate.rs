@@ -16,7 +16,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../../migrations/postgres/0005_statistics.sql"),
     include_str!("../../../migrations/postgres/0006_webhooks.sql"),
     include_str!("../../../migrations/postgres/0007_licenses_of_a_day.sql"),
-    include_str!("../../../migrations/postgres/0008_revisions_of_subscriptions.sql"),
+    include_str!("../../../migrations/postgres/0008_revisions.sql"),
 ];
 /// Held while migrating: "keyledg" and "m".
 const MIGRATION_LOCK: &str = "7738711811024905069";

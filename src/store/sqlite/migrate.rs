@@ -14,7 +14,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../../migrations/sqlite/0005_statistics.sql"),
     include_str!("../../../migrations/sqlite/0006_webhooks.sql"),
     include_str!("../../../migrations/sqlite/0007_licenses_of_a_day.sql"),
-    include_str!("../../../migrations/sqlite/0008_revisions_of_subscriptions.sql"),
+    include_str!("../../../migrations/sqlite/0008_revisions.sql"),
 ];
 const PROJECTIONS: &str = include_str!("../../../migrations/sqlite/projections.sql");
 /// Divides `projections.sql`.

@@ -43,7 +43,7 @@ use super::{
 };
 
 /// A few readers are enough: each is busy for microseconds. Those who read the log from far behind keep one more busy than there are
-/// cores; another one is there for everybody else.
+/// cores, nine at most; another one is there for everybody else.
 const READERS_MIN: usize = 2;
 const READERS_MAX: usize = 10;
 /// A vacuum reads from one end to the other.
