@@ -138,11 +138,12 @@ mod tests {
         kept.keep(events(0..5_000, 1));
         assert_eq!((kept.events.len(), positions(&kept, 4_998, 9)), (EVENTS_MAX, Some(vec![4_999])));
         kept.keep(events(5_000..5_200, 60_000));
-        // The same again, and somebody far behind.
+        // The same again; then somebody far behind, who makes way for what comes.
         kept.keep(events(5_100..5_200, 60_000));
         kept.keep(events(0..5, 1));
+        kept.keep(events(5_200..5_202, 60_000));
         assert!(kept.bytes <= BYTES_MAX && kept.events.len() > 100);
         assert_eq!(kept.bytes, kept.events.values().map(|event| bytes(event)).sum::<usize>());
-        assert_eq!((positions(&kept, 5_198, 9), positions(&kept, -1, 9)), (Some(vec![5_199]), None));
+        assert_eq!((positions(&kept, 5_199, 9), positions(&kept, -1, 9)), (Some(vec![5_200, 5_201]), None));
     }
 }

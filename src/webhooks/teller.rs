@@ -127,6 +127,8 @@ impl Teller {
         // Counted from before it was written.
         let held_at = Instant::now();
         let Some(place) = claim.take(row.endpoint.after).await? else { return Ok(None) };
+        // Another server may have come further than this one knew that the log goes.
+        app.feed.next_position().await?;
         let newest = app.ledger.webhook_attempts(row.number(), false, i64::MAX, 1).await?;
         let taken = app.ledger.webhook_taken(&row, place).await?;
         let failures = app.ledger.webhook_attempts(row.number(), true, i64::MAX, attempts::KEPT_MAX).await?;
