@@ -7,6 +7,7 @@ use axum::body::Body;
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::Response;
 use futures::StreamExt as _;
+use keyledger_events::Timestamp;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 use utoipa::openapi::{RefOr, Schema};
@@ -131,7 +132,9 @@ impl Following {
             position = position.max(feed.last_before(from).await?);
         }
         let mut through = request.through.unwrap_or(i64::MAX);
-        if let Some(to) = request.filter.to.filter(|to| later(*to, CLOCKS_APART) < call.app.clock.now()) {
+        // A range ends with what is there; what goes on, where nothing more can be of that time.
+        let is_over = |to: Timestamp| matches!(request.format, Format::Range(_)) || later(to, CLOCKS_APART) < call.app.clock.now();
+        if let Some(to) = request.filter.to.filter(|to| is_over(*to)) {
             through = through.min(feed.last_by(to).await?);
         }
         Ok(Self { sight: sight(call).await?, filter: request.filter.clone(), position, through, room: request.limit.unwrap_or(i64::MAX) })
@@ -166,7 +169,9 @@ impl Following {
         let written = app.feed.write_json(events, &self.filter, self.room(), (self.sight, frame), out).await?;
         self.position = written.position;
         self.room -= i64::try_from(written.events).unwrap_or(i64::MAX);
-        if events.last().zip(self.filter.to).is_some_and(|(last, to)| last.recorded_at > to) {
+        // Those behind it were not looked at: the room was full, or one is damaged.
+        let last = events.iter().rfind(|event| event.position <= self.position);
+        if last.zip(self.filter.to).is_some_and(|(last, to)| last.recorded_at > to) {
             self.through = self.position;
         }
         Ok(true)
@@ -240,10 +245,7 @@ async fn finite(call: AdminCall, following: Following, form: Form, request: &Fee
     let turn = turn(&RANGES, TURN_WITHIN, "Too many ranges are read at the moment.").await?;
     let (mut sender, body) = begin(call, request)?;
     let app = sender.app();
-    let mut through = following.through.min(app.ledger.head_position() - 1);
-    if let Some(to) = following.filter.to {
-        through = through.min(app.feed.last_by(to).await?);
-    }
+    let through = following.through.min(app.ledger.head_position() - 1);
     let (after, room) = (following.position, following.room());
     let mut pieces = app.feed.range(Range { filter: following.filter, sight: following.sight, after, through, room }, form)?;
     tokio::spawn(async move {
