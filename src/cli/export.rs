@@ -229,12 +229,12 @@ pub async fn run(args: ExportArgs) -> Result<(), Failure> {
 async fn export(ledger: &Ledger, args: &ExportArgs) -> Result<String, Failure> {
     let feed = Arc::new(Feed::new(ledger.clone()));
     let sight = Sight { keys: args.with_license_keys, personal: args.with_personal_data };
-    let (ledger, last) = (feed.ledger_id(), feed.next_position().await? - 1);
-    if let Some(after) = args.after.filter(|after| *after > last) {
-        return Err(format!("--after {after}: the last event is {last}").into());
+    let known = feed.next_position().await? - 1;
+    if let Some(after) = args.after.filter(|after| *after > known) {
+        return Err(format!("--after {after}: the last event is {known}").into());
     }
     let contents = Contents {
-        ledger,
+        ledger: feed.ledger_id(),
         format: args.format,
         license_keys: sight.keys,
         personal_data: sight.personal,

@@ -98,10 +98,6 @@ impl Feed {
         Self { ledger, turns: Arc::new(Semaphore::new((cores() + 1).min(TURNS_MAX))), looked_through: LookedThrough::new(LOOKED_THROUGH_MAX) }
     }
 
-    fn looked_through(&self) -> &LookedThrough {
-        &self.looked_through
-    }
-
     #[must_use]
     pub fn ledger_id(&self) -> Uuid {
         self.ledger.vault().ledger_id()
@@ -317,9 +313,13 @@ fn cores() -> usize {
 fn without_gaps<E: Borrow<StoredEvent>>(after: i64, events: &[E]) -> Result<(), Unreadable> {
     let expected = after.saturating_add(1)..;
     match expected.zip(events).find(|(position, event)| *position != (*event).borrow().position) {
-        Some((position, _)) => Err(Unreadable { position, problem: "it is missing".to_owned() }),
+        Some((position, _)) => Err(missing(position)),
         None => Ok(()),
     }
+}
+
+fn missing(position: i64) -> Unreadable {
+    Unreadable { position, problem: "it is missing".to_owned() }
 }
 
 /// What was written.

@@ -7,7 +7,7 @@ use futures::{
     stream::{self, BoxStream, Stream},
 };
 
-use super::{Feed, FeedError, Filter, Frame, Sight, Table, Unreadable, cores, without_gaps};
+use super::{Feed, FeedError, Filter, Frame, Sight, Table, cores, missing, without_gaps};
 use crate::store::{StoredEvent, aside, events_aside};
 
 /// Events read at a time: half a megabyte usually, and thirty at most.
@@ -70,7 +70,7 @@ impl Feed {
         without_gaps(after, &events)?;
         let found = i64::try_from(events.len()).unwrap_or(i64::MAX);
         if found < count {
-            return Err(Unreadable { position: after + found + 1, problem: "it is missing".to_owned() }.into());
+            return Err(missing(after + found + 1).into());
         }
         Ok(events)
     }

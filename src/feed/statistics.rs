@@ -283,10 +283,8 @@ impl Folding {
     }
 
     async fn give_back(&mut self) {
-        if std::mem::take(&mut self.is_held)
-            && let Err(error) = self.claim.give_back().await
-        {
-            tracing::debug!(%error, "the statistics are left to others only when the claim ends");
+        if std::mem::take(&mut self.is_held) {
+            self.claim.give_back().await;
         }
     }
 }

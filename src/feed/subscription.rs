@@ -95,8 +95,8 @@ pub struct Batch {
 #[derive(Clone, Debug)]
 pub enum Next {
     Batch(Batch),
-    /// So many events were looked at that hold nothing: there are more behind them.
-    MovedOn,
+    /// Another look may find some at once: there are more behind those that were looked at in vain, or another worker was faster.
+    Again,
     /// There are none, or others have them.
     Nothing,
 }
@@ -236,40 +236,22 @@ impl<'a> Subscriptions<'a> {
         // Before the filter: if that changes in between, the revision is an old one, and nothing comes of the look.
         let mut free = self.places(name).await?;
         let subscription = self.one(name).await?;
-        let mut has_moved = false;
+        let mut is_more = false;
         free.retain(|place| place.leased_until.is_none_or(|until| until < now));
         free.sort_by_key(|place| place.position);
         for place in free {
             let filter = subscription.filter.clone().of_partition(place.number, subscription.partitions);
             let looked = (name.to_owned(), place.number, place.revision, place.position);
-            let known = self.feed.looked_through().get(&looked).unwrap_or(place.position);
-            let (mut events, mut through, mut room) = (Vec::new(), known, limit);
-            let is_more = |through: i64| through - known < LOOKS_AT && through + 1 < self.feed.head_position();
-            while room > 0 && events.len() < BATCH_BYTES && is_more(through) {
-                let written = async {
-                    let read = self.feed.after(through, CHUNK).await?;
-                    let room = usize::try_from(room).unwrap_or(0);
-                    self.feed.write_json(&read, &filter, room, (sight, Frame::Element), &mut events).await
-                };
-                let written = match written.await {
-                    // What is before a damaged event can be handed out still.
-                    Err(_) if !events.is_empty() => break,
-                    written => written?,
-                };
-                if written.position <= through {
-                    break;
-                }
-                through = written.position;
-                room -= i64::try_from(written.events).unwrap_or(room);
-            }
+            let known = self.feed.looked_through.get(&looked).unwrap_or(place.position);
+            let (mut events, through) = self.look(known, &filter, limit, sight).await?;
             if events.is_empty() {
-                has_moved |= through - known >= LOOKS_AT;
+                is_more |= through - known >= LOOKS_AT;
                 if through - place.position >= MOVE_ON_AFTER {
                     let values =
                         vec![through.into(), name.into(), place.number.into(), place.position.into(), place.revision.into(), Value::Time(now)];
                     self.done(&[Statement::new(MOVE_ON, values)]).await?;
                 } else if through > known {
-                    self.feed.looked_through().insert(looked, through);
+                    self.feed.looked_through.insert(looked, through);
                 }
                 continue;
             }
@@ -292,9 +274,31 @@ impl<'a> Subscriptions<'a> {
             if self.done(&[Statement::new(LEASE, values)]).await?.is_some() {
                 return Ok(Next::Batch(Batch { lease, until, partition: place.number, through, events }));
             }
-            has_moved = true;
+            is_more = true;
         }
-        Ok(if has_moved { Next::MovedOn } else { Next::Nothing })
+        Ok(if is_more { Next::Again } else { Next::Nothing })
+    }
+
+    /// The next events after one that a filter takes, as elements of an array with a comma behind each; and the last one looked at.
+    async fn look(&self, after: i64, filter: &Filter, limit: i64, sight: Sight) -> Result<(Vec<u8>, i64), FeedError> {
+        let (mut events, mut through, mut room) = (Vec::new(), after, usize::try_from(limit).unwrap_or(0));
+        while room > 0 && events.len() < BATCH_BYTES && through - after < LOOKS_AT && through + 1 < self.feed.head_position() {
+            let written = async {
+                let read = self.feed.after(through, CHUNK).await?;
+                self.feed.write_json(&read, filter, room, (sight, Frame::Element), &mut events).await
+            };
+            let written = match written.await {
+                // What is before a damaged event can be handed out still.
+                Err(_) if !events.is_empty() => break,
+                written => written?,
+            };
+            if written.position <= through {
+                break;
+            }
+            through = written.position;
+            room = room.saturating_sub(written.events);
+        }
+        Ok((events, through))
     }
 
     /// Moves a partition on behind what was handed out, or behind the part of it up to an event. A lease that ran out is as good, as

@@ -175,7 +175,7 @@ pub async fn run(app: Arc<App>, relay: RelayConfig) {
             () = app.stopped() => break,
         }
     }
-    give_back(&claim).await;
+    claim.give_back().await;
 }
 
 /// Relays for as long as that works and the place is this server's; how long to wait then.
@@ -190,15 +190,9 @@ async fn turn(app: &App, relay: &RelayConfig, claim: &Claim, told: &mut Told) ->
     };
     if !matches!(broken, Broken::Lost) {
         // Another server may reach what this one doesn't.
-        give_back(claim).await;
+        claim.give_back().await;
     }
     told.broken(&broken)
-}
-
-async fn give_back(claim: &Claim) {
-    if let Err(error) = claim.give_back().await {
-        tracing::debug!(%error, "the place of the relay to NATS is free in a moment only");
-    }
 }
 
 /// Tells the lag by the place that was kept.

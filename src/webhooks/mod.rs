@@ -83,13 +83,7 @@ impl Running {
     }
 
     async fn leave(self) {
-        give_back(&self.stop().await.1).await;
-    }
-}
-
-async fn give_back(claim: &Claim) {
-    if let Err(error) = claim.give_back().await {
-        tracing::debug!(%error, "the place of a web hook endpoint is free in a moment only");
+        self.stop().await.1.give_back().await;
     }
 }
 
@@ -136,7 +130,7 @@ async fn keep_up(app: &Arc<App>, times: Times, rows: Vec<WebhookEndpointRow>, ru
         let task = tokio::spawn(Teller::tell(Arc::clone(app), times, row, claim.clone(), Arc::clone(&ending)));
         running.insert(number, Running { sequence, place, claim, ending, task });
     }
-    join_all(claims.values().map(give_back)).await;
+    join_all(claims.values().map(Claim::give_back)).await;
 }
 
 #[cfg(test)]

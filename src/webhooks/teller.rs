@@ -114,9 +114,7 @@ impl Teller {
         if let Err(error) = told {
             tracing::error!(%error, endpoint, "a web hook endpoint can't be told of events; it is tried again");
             // Another server may be able to.
-            if let Err(error) = claim.give_back().await {
-                tracing::debug!(%error, endpoint, "the place of a web hook endpoint is free in a moment only");
-            }
+            claim.give_back().await;
             // Whoever asks it to end meanwhile need not wait.
             let _ = timeout(TROUBLE_PAUSE, ending.notified()).await;
         }

@@ -280,8 +280,8 @@ pub async fn next(call: AdminCall, Json(wanted): Json<NextRequest>) -> Replied<H
         moved.mark_unchanged();
         match subscriptions(app).next(name, limit, lease_for, sight).await? {
             Next::Batch(batch) => return Ok(Handed(Some(body(&batch)))),
-            Next::MovedOn if Instant::now() < look_until && !app.is_stopping() => continue,
-            Next::MovedOn | Next::Nothing => {}
+            Next::Again if Instant::now() < look_until && !app.is_stopping() => continue,
+            Next::Again | Next::Nothing => {}
         }
         if Instant::now() >= deadline || app.is_stopping() {
             return Ok(Handed(None));
