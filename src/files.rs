@@ -26,7 +26,7 @@ const PART_BYTES: usize = 8 * 1024 * 1024;
 const PARTS_MAX: usize = 2;
 /// Uploads at the same time: each may hold three parts.
 const UPLOADS_MAX: usize = 8;
-/// How long neither side of a transfer may move. It is over then.
+/// How long neither side of a transfer may move. It is over then; a connection may have to end before.
 pub const STALLED_AFTER: Duration = Duration::from_secs(60);
 /// How long the store may take to take a connection.
 const CONNECT_WITHIN: Duration = Duration::from_secs(10);
@@ -278,7 +278,7 @@ mod tests {
         let mut gone = Box::pin(files.put(stream::iter([Ok::<_, Infallible>(Bytes::from_static(b"ab"))]).chain(stream::pending())));
         assert!(futures::poll!(&mut gone).is_pending());
         drop(gone);
-        for _ in 0..200 {
+        for _ in 0..2_000 {
             if count(folder.path()) == 0 {
                 return;
             }

@@ -7,21 +7,21 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use crate::Target;
-use crate::support::{Answer, Backend, PRODUCT, both_backends};
+use crate::support::{Answer, Backend, PRODUCT, both_backends, poll::DEADLINE};
 
 both_backends!(broken_http_does_no_harm, connections_that_stop_in_the_middle_do_no_harm, odd_but_valid_http_is_answered);
 
 /// How long a test waits for an answer that may never come: the server may also just close, or wait for the rest.
 const PATIENCE: Duration = Duration::from_millis(300);
 
-/// Sends the bytes and returns what comes back until the server closes or falls silent.
-async fn exchange(address: &str, bytes: &[u8]) -> String {
+/// Sends the bytes and returns what comes back until the server closes or is silent for so long.
+async fn exchange(address: &str, bytes: &[u8], patience: Duration) -> String {
     let mut stream = TcpStream::connect(address).await.expect("the server accepts connections");
     // The server may close before it has read everything.
     let _ = stream.write_all(bytes).await;
     let mut received = Vec::new();
     let mut buffer = [0; 16 * 1024];
-    while let Ok(Ok(count @ 1..)) = tokio::time::timeout(PATIENCE, stream.read(&mut buffer)).await {
+    while let Ok(Ok(count @ 1..)) = tokio::time::timeout(patience, stream.read(&mut buffer)).await {
         received.extend_from_slice(&buffer[..count]);
     }
     String::from_utf8_lossy(&received).into_owned()
@@ -62,7 +62,7 @@ async fn broken_http_does_no_harm(backend: Backend) {
         many_headers.as_bytes(),
     ];
     for case in cases {
-        let received = exchange(address, case).await;
+        let received = exchange(address, case, PATIENCE).await;
         let status = status_of(&received);
         assert!(status.is_none_or(|status| (400..500).contains(&status)), "{:?} is answered {received}", String::from_utf8_lossy(case));
     }
@@ -73,7 +73,8 @@ async fn connections_that_stop_in_the_middle_do_no_harm(backend: Backend) {
     let target = Target::start(backend).await;
     let body = format!("license_key={}&identifier=half.example&api_key={}", target.license, target.on.ledger.bootstrap_key);
     let request = format!(
-        "POST /api/v1/activate HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: {}\r\n\r\n{body}",
+        "POST /api/v1/activate HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: application/x-www-form-urlencoded\r\n\
+         Content-Length: {}\r\n\r\n{body}",
         body.len()
     );
     // Every stop before the last byte, some with a half-closed and some with a dropped connection.
@@ -90,7 +91,7 @@ async fn connections_that_stop_in_the_middle_do_no_harm(backend: Backend) {
     }
     target.expect_untouched().await;
     // The whole of it works: the cuts were what kept it from happening.
-    assert_eq!(status_of(&exchange(target.api().address(), request.as_bytes()).await), Some(200));
+    assert_eq!(status_of(&exchange(target.api().address(), request.as_bytes(), DEADLINE).await), Some(200));
     target.api().verify(&target.license, "half.example").await.expect(200, PRODUCT);
 }
 
@@ -119,7 +120,7 @@ async fn odd_but_valid_http_is_answered(backend: Backend) {
         (401, format!("POST {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Bearer \u{fc}\u{df}\r\nContent-Length: 0\r\n\r\n")),
     ];
     for (expected, request) in cases {
-        let received = exchange(target.api().address(), request.as_bytes()).await;
+        let received = exchange(target.api().address(), request.as_bytes(), DEADLINE).await;
         assert_eq!(status_of(&received), Some(expected), "{request}\n\n{received}");
         let (_, envelope) = received.split_once("\r\n\r\n").expect("an answer has a head and a body");
         let envelope = &envelope[envelope.find('{').expect("an envelope")..=envelope.rfind('}').expect("an envelope")];

@@ -153,8 +153,8 @@ async fn a_delivery_that_was_given_up_is_tried_again(backend: Backend) {
     let vendor = Receiver::start().await;
     let product = on.api.new_product_with(fields!(post_url: vendor.url("/vendor"))).await;
     let path = active(&on.api, product, "a.example", "").await;
-    // The first attempt fails, and when the next is due there is nowhere to send it: that is final.
-    vendor.answer_with(&[503]);
+    // Attempts fail, and when the next is due there is nowhere to send it: that is final.
+    vendor.answer_with(&[503; 4]);
     on.api.admin_post(&format!("{path}/deactivate"), json!(null)).await.expect(200);
     let pending = eventually("an attempt has failed", || async {
         on.api.admin_list("deliveries?state=pending", 10).await.pop().filter(|delivery| delivery["last_status"] == 503)
@@ -168,6 +168,7 @@ async fn a_delivery_that_was_given_up_is_tried_again(backend: Backend) {
     let given_up = eventually("it is given up", || async { on.api.admin_list("deliveries?state=given_up", 10).await.pop() }).await;
     assert_eq!((&given_up["number"], &given_up["last_error"], &given_up["due_at"]), (&pending["number"], &json!("no_url"), &json!(null)));
 
+    vendor.answer_with(&[]);
     on.api.admin_patch(&of_product, json!({ "post_url": vendor.url("/vendor") })).await.expect(200);
     assert_eq!(on.api.admin_post(&format!("{shown}/retry"), json!(null)).await.expect(200)["number"], pending["number"]);
     vendor.wait_for(2).await;

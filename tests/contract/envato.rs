@@ -7,6 +7,7 @@ use futures::future::join_all;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
+use crate::support::ports::free_port;
 use crate::support::{Backend, GLOBAL, PRODUCT, Running, ServeOptions, both_backends, fields};
 
 both_backends!(
@@ -167,7 +168,7 @@ async fn an_api_that_is_down_is_not_a_no(backend: Backend) {
     let Running { api: client, server, ledger } = on;
     drop((client, server));
     // Nothing listens there at all.
-    let port = TcpListener::bind("127.0.0.1:0").await.expect("a free port").local_addr().expect("an address").port();
+    let port = free_port();
     let url = format!("http://127.0.0.1:{port}");
     let mut options = ServeOptions::args(&["--envato-url", &url, "--allow-outgoing", "127.0.0.1/32"]);
     options.environment.push(("KEYLEDGER_ENVATO_TOKEN".to_string(), TOKEN.to_string()));

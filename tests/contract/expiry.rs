@@ -18,7 +18,9 @@ fn from_now(seconds: i64) -> String {
 async fn a_license_expires_without_anything_happening(backend: Backend) {
     let on = Running::start(backend).await;
     let product = on.api.new_product().await;
-    let seconds_left = 4;
+    // It must not expire before it is used: what else is to be known of the product is asked first.
+    on.api.ring().product(product).await;
+    let seconds_left = 15;
     let assigned_at = from_now(seconds_left - DAY_S.cast_signed());
     let license = on.api.new_license(product, fields!(validity: 1, assigned_at: assigned_at)).await;
     on.api.activate(&license, "a.example").await.expect(300, PRODUCT);

@@ -16,7 +16,6 @@ both_backends!(
     a_repeated_request_forgets_nobody_else,
     a_queued_assignment_does_not_bring_its_owner_back,
     what_an_operator_undoes_later_stays_forgotten,
-    zz_measure,
 );
 
 fn owned(keys: &[String], email: &str) -> Command {
@@ -74,7 +73,8 @@ async fn a_license_in_constant_use_is_forgotten(backend: Backend) {
                 })
             })
             .collect();
-        while count(&fixture.ledger, "SELECT count(*) FROM activation").await < 20 * (round + 1) {
+        // Those that hold data: a round's first are used while the round before is ending.
+        while count(&fixture.ledger, "SELECT count(*) FROM activation WHERE identifier IS NOT NULL").await < 20 {
             tokio::time::sleep(std::time::Duration::from_millis(5)).await;
         }
         let subject = if round == 0 { SubjectName::Email("jane@a.example".into()) } else { SubjectName::Number(SubjectKind::Owner, 1) };
@@ -193,33 +193,4 @@ async fn what_an_operator_undoes_later_stays_forgotten(backend: Backend) {
     fixture.verify().await;
     replay::rebuild(fixture.ledger.store(), fixture.ledger.vault(), &mut |_, _| {}).await.unwrap();
     fixture.verify().await;
-}
-
-async fn zz_measure(backend: Backend) {
-    let fixture = Fixture::with_license(backend, 0).await;
-    for batch in 0..10 {
-        let keys: Vec<String> = (0..10_000).map(|number| format!("OWNED-{batch}-{number}")).collect();
-        fixture.run(owned(&keys, "jane@a.example")).await;
-    }
-    fixture.run(owned(&["BOBS".to_owned()], "bob@a.example")).await;
-    let started = std::time::Instant::now();
-    eprintln!("{backend:?} bob {:?} in {:?}", forget(&fixture.ledger, "bob@a.example").await, started.elapsed());
-    let other = fixture.ledger.clone();
-    let waits = tokio::spawn(async move {
-        let mut longest = std::time::Duration::ZERO;
-        let begun = std::time::Instant::now();
-        for n in 0.. {
-            let asked = std::time::Instant::now();
-            execute(&other, activate("KEY-1", &format!("{n}.example"))).await.unwrap();
-            longest = longest.max(asked.elapsed());
-            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-            if longest > std::time::Duration::from_millis(700) || begun.elapsed() > std::time::Duration::from_secs(60) {
-                break;
-            }
-        }
-        longest
-    });
-    let started = std::time::Instant::now();
-    eprintln!("{backend:?} jane {:?} in {:?}", forget(&fixture.ledger, "jane@a.example").await, started.elapsed());
-    eprintln!("{backend:?} others waited {:?}", waits.await);
 }

@@ -106,7 +106,9 @@ async fn a_name_that_resolves_to_a_private_address_is_not_reached() {
     assert_eq!(post(&outgoing(&["localhost"]), &urls[0]).await, Ok(200), "a host that is allowed by name");
     assert_eq!(post(&outgoing(&["127.0.0.1"]), &urls[0]).await, Ok(200), "a name of an address that is allowed");
     assert_eq!(post(&outgoing(&["other.example"]), &urls[0]).await, Err(OutgoingError::NotPermitted));
-    assert_eq!(post(&outgoing(&[]), "http://no-such-host.invalid/").await, Err(OutgoingError::Connect));
+    // A resolver that asks others may take its time.
+    let unknown = post(&outgoing(&[]), "http://no-such-host.invalid/").await;
+    assert!(matches!(unknown, Err(OutgoingError::Connect | OutgoingError::TimedOut)), "{unknown:?}");
 }
 
 #[tokio::test]

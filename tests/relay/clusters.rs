@@ -48,8 +48,10 @@ async fn a_server_starts_without_nats_and_relays_when_it_is_there() {
     nats.restart();
     nats.is_up().await;
     expect_whole(&nats.context().await, &on.ledger).await;
+    let again = "events are relayed to NATS again";
+    eventually("the log says that NATS is back", || async { on.server.log_text().contains(again).then_some(()) }).await;
     let log = on.server.log_text();
-    assert_eq!((log.matches(away).count(), log.matches("events are relayed to NATS again").count()), (1, 1), "{log}");
+    assert_eq!((log.matches(away).count(), log.matches(again).count()), (1, 1), "{log}");
     assert!(!log.contains("async_nats"), "the library says nothing by itself: {log}");
     on.server.stop().await;
 }

@@ -119,8 +119,8 @@ async fn where_the_relaying_node_stands_still_the_other_goes_on_and_is_not_distu
     join(load(&clients, &license, CALLERS, &is_over), waiting).await;
     expect_whole(&nats.context().await, &ledger).await;
     // One that is stopped leaves its place at once.
-    other.stop().await;
     let count = one.log_text().matches("events are relayed to NATS").count();
+    other.stop().await;
     active(&one.client(), 1, 5).await;
     let again = || async { (one.log_text().matches("events are relayed to NATS").count() > count).then_some(()) };
     let left = std::time::Instant::now();

@@ -178,7 +178,7 @@ async fn a_snapshot_delays_a_swap_but_nobody_else(place: &Place) {
             rebuild.write(&licenses(8..=9), &[], &[]).await.unwrap();
             let started = Instant::now();
             assert!(!rebuild.swap("all=2").await.unwrap());
-            assert!(started.elapsed() < Duration::from_secs(2), "others waited for {:?}", started.elapsed());
+            assert!(started.elapsed() < Duration::from_secs(10), "others waited for {:?}", started.elapsed());
         }
         // What was written under the lock is undone, and others have it.
         assert_eq!(rebuild.load(&[RowKey(Table::License, 8)]).await.unwrap(), []);

@@ -6,9 +6,10 @@ use std::sync::Mutex;
 
 use async_nats::jetstream::{self, Context, ErrorCode, context::GetStreamErrorKind, message::StreamMessage, stream::Stream};
 use tempfile::TempDir;
+use tokio::net::TcpStream;
 
 use super::poll::eventually;
-pub use super::ports::free_port;
+pub use super::ports::{free_port, free_ports};
 
 /// One server. Dropping it kills the process and deletes what it stored.
 pub struct NatsServer {
@@ -65,6 +66,11 @@ impl NatsServer {
         .await;
     }
 
+    /// Waits until it takes connections, whoever may come in.
+    pub async fn listens(&self) {
+        eventually("the test's own NATS server listens", || async { TcpStream::connect(("127.0.0.1", self.port)).await.ok() }).await;
+    }
+
     /// `kill -9`, and waits until the process is gone.
     pub fn kill_9(&self) {
         if let Some(mut child) = self.child.lock().expect("no panic under the lock").take() {
@@ -104,13 +110,14 @@ pub struct NatsCluster {
 
 impl NatsCluster {
     pub async fn start() -> NatsCluster {
-        let ports: Vec<(u16, u16)> = (0..3).map(|_| (free_port(), free_port())).collect();
-        let routes: Vec<String> = ports.iter().map(|(_, cluster)| format!("nats://127.0.0.1:{cluster}")).collect();
-        let node = |(number, (port, cluster)): (usize, &(u16, u16))| {
+        let ports: [u16; 6] = free_ports();
+        let (ports, between) = ports.split_at(3);
+        let routes: Vec<String> = between.iter().map(|port| format!("nats://127.0.0.1:{port}")).collect();
+        let node = |(number, (port, cluster)): (usize, (&u16, &u16))| {
             let more = format!("cluster {{ name: test, listen: \"127.0.0.1:{cluster}\", routes: [{}] }}", routes.join(", "));
             NatsServer::new(&format!("node-{number}"), *port, &more)
         };
-        let cluster = NatsCluster { nodes: ports.iter().enumerate().map(node).collect() };
+        let cluster = NatsCluster { nodes: ports.iter().zip(between).enumerate().map(node).collect() };
         cluster.nodes.iter().for_each(NatsServer::restart);
         for node in &cluster.nodes {
             node.is_up().await;
