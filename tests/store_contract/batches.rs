@@ -9,7 +9,7 @@ use tokio::time::timeout;
 
 use crate::{
     on_both_backends,
-    place::Place,
+    place::{Place, connect, server_url},
     samples::{NOW, begin, commit, found, found_rows, key, row, row_with, sparse_row, subject, write},
 };
 
@@ -276,6 +276,28 @@ async fn a_forgotten_subject_is_gone_and_its_number_free(place: &Place) {
     store.vacuum().await.unwrap();
     assert_eq!(store.subjects(&[two.id]).await.unwrap(), [two]);
     assert_eq!(store.head().await.unwrap().next_position, 3);
+}
+
+/// Whose transaction began before a row was deleted may see it still, in whichever database that is: until then the row stays in the file.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_vacuum_waits_for_whoever_may_see_what_was_deleted() {
+    let place = Place::postgres().await;
+    let store = place.founded().await;
+    let one = subject(SubjectKind::Owner, 1);
+    commit(store.as_ref(), 1, |write| write.subjects = vec![one.clone()]).await;
+    let elsewhere = connect(&server_url()).await;
+    elsewhere.batch_execute("BEGIN; SELECT pg_current_xact_id()").await.unwrap();
+    commit(store.as_ref(), 1, |write| write.forgotten = vec![one.id]).await;
+    let Place::Postgres { url, .. } = &place else { unreachable!() };
+    let reader = connect(url).await;
+    reader.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM events").await.unwrap();
+    let mut vacuum = std::pin::pin!(store.vacuum());
+    for open in [elsewhere, reader] {
+        assert!(timeout(Duration::from_secs(2), &mut vacuum).await.is_err(), "it waits");
+        open.batch_execute("COMMIT").await.unwrap();
+    }
+    vacuum.await.unwrap();
+    assert_eq!(store.subjects(&[one.id]).await.unwrap(), []);
 }
 
 async fn requests_are_found_replaced_and_expire(place: &Place) {

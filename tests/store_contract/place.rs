@@ -104,7 +104,7 @@ pub async fn connect(url: &str) -> Client {
     client
 }
 
-fn server_url() -> String {
+pub fn server_url() -> String {
     std::env::var(URL_VARIABLE)
         .unwrap_or_else(|_| panic!("{URL_VARIABLE} is not set: run scripts/test, or `scripts/with-postgres cargo test` for some of the tests"))
 }
