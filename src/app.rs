@@ -1,6 +1,7 @@
 //! What a running server is made of.
 
 use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
 
 use bytes::Bytes;
 use ipnet::IpNet;
@@ -44,6 +45,8 @@ pub struct HttpConfig {
     pub envato: Option<EnvatoConfig>,
     pub evidence: EvidenceConfig,
     pub feed: FeedConfig,
+    /// How long a client may take nothing of an answer before its connection is closed.
+    pub write_within: Duration,
 }
 
 #[derive(Debug, thiserror::Error)]

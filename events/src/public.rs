@@ -1,5 +1,9 @@
 //! What events are called where others subscribe to them, and which of their facts are not for everybody.
 
+use cqrs_es::Aggregate;
+
+use crate::delivery::Delivery;
+
 /// The name that subscribers know an event by: what it concerns, a dot, what happened. `None` for what is no event of ours.
 #[must_use]
 pub fn public_name(event_type: &str) -> Option<&'static str> {
@@ -9,6 +13,12 @@ pub fn public_name(event_type: &str) -> Option<&'static str> {
 /// All names that subscribers can ask for.
 pub fn public_names() -> impl Iterator<Item = &'static str> {
     NAMES.iter().map(|(_, name)| *name)
+}
+
+/// Whether all events of such a stream that name a license name the same: a delivery names its own where it begins, and not again.
+#[must_use]
+pub fn keeps_its_license(aggregate_type: &str) -> bool {
+    aggregate_type != Delivery::TYPE
 }
 
 /// Members of an event's payload that are license or contract keys.

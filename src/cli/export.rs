@@ -18,6 +18,7 @@ use super::{Failure, StoreArgs, change::CLOSE_PATIENCE, progress::progress_bar};
 use crate::{
     feed::{Feed, Filter, Form, Range, Sight},
     ledger::Ledger,
+    store::Portion,
 };
 
 #[derive(Debug, Args)]
@@ -139,6 +140,10 @@ impl Folder {
     fn after(&self, wanted: Option<i64>, last: i64) -> Result<i64, Failure> {
         let shown = self.path.display();
         match (self.last, wanted) {
+            (None, _) if self.contents.after > last => {
+                Err(format!("{shown} begins after event {}, and the ledger ends with {last}: an old copy of it was put back", self.contents.after)
+                    .into())
+            }
             (Some(there), _) if there > last => {
                 Err(format!("{shown} holds events up to {there}, and the ledger ends with {last}: an old copy of it was put back").into())
             }
@@ -254,7 +259,7 @@ async fn export(ledger: &Ledger, args: &ExportArgs) -> Result<String, Failure> {
     bar.reset_eta();
     let (mut after, mut files) = (begin, 0);
     while after < last {
-        let first = feed.after(after, 1).await?;
+        let first = feed.after(after, Portion::ONE).await?;
         let day = first.first().ok_or_else(|| format!("event {} is missing", after + 1))?.recorded_at;
         let end_of_day = Timestamp(0).plus_days(day.day() + 1);
         // A server may be appending: no further than was planned.

@@ -87,9 +87,12 @@ pub struct ServeArgs {
     /// How often a stream of events on which nothing happens says that it is there; shorter than proxies on the way wait
     #[arg(long, env = "KEYLEDGER_FEED_HEART_BEAT", default_value_t = 15, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=60))]
     feed_heart_beat: u64,
-    /// How long a consumer of the feed may take nothing before it is disconnected
+    /// How long a consumer of the feed may take nothing, while there is something for it, before its stream ends
     #[arg(long, env = "KEYLEDGER_FEED_PATIENCE", default_value_t = 20, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=300))]
     feed_patience: u64,
+    /// How long a client may take nothing of whatever it is answered before its connection is closed
+    #[arg(long, env = "KEYLEDGER_WRITE_TIMEOUT", default_value_t = 60, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=3_600))]
+    write_timeout: u64,
     /// How often counts of verifications are recorded, in seconds; 0: they are not counted.
     #[arg(long, env = "KEYLEDGER_COUNT_INTERVAL", default_value_t = COUNT_INTERVAL_MAX, value_name = "SECONDS",
           value_parser = clap::value_parser!(u64).range(0..=COUNT_INTERVAL_MAX))]
@@ -177,6 +180,7 @@ pub async fn run(args: ServeArgs) -> Result<(), Failure> {
         envato,
         evidence,
         feed: FeedConfig { heart_beat: Duration::from_secs(args.feed_heart_beat), patience: Duration::from_secs(args.feed_patience) },
+        write_within: Duration::from_secs(args.write_timeout),
     };
     let app = Arc::new(App::new(ledger.clone(), clock, files, config, Some(metrics.clone())).await?);
     tokio::spawn(async move {

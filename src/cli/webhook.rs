@@ -24,7 +24,7 @@ pub enum WebhookCommand {
     RotateSecret(NumberArgs),
     /// Tell an endpoint nothing until it is resumed.
     Pause(NumberArgs),
-    /// Go on where an endpoint was paused.
+    /// Go on where an endpoint was paused; paused or not, what waits for another try is tried at once.
     Resume(NumberArgs),
     /// Tell an endpoint again of the events behind a position.
     Replay(ReplayArgs),

@@ -6,7 +6,7 @@ use std::io::Write as _;
 
 use keyledger_events::{
     PersonalData, Sealed,
-    public::{key_facts, public_name},
+    public::{keeps_its_license, key_facts, public_name},
     upcast::upcast,
 };
 use serde::{
@@ -47,12 +47,21 @@ impl Shown {
     }
 }
 
-/// A stored event that can't be shown: it is damaged.
+/// A stored event that can't be shown.
 #[derive(Debug, thiserror::Error)]
 #[error("event {position} can't be read: {problem}")]
 pub struct Unreadable {
     pub position: i64,
     pub problem: String,
+    /// Nothing is wrong with it, as far as this program can tell: a newer one recorded it.
+    pub is_newer: bool,
+}
+
+impl Unreadable {
+    #[must_use]
+    pub fn damaged(position: i64, problem: impl Into<String>) -> Self {
+        Self { position, problem: problem.into(), is_newer: false }
+    }
 }
 
 /// The members of an object, as they are written.
@@ -98,6 +107,13 @@ impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
     }
 }
 
+/// Whose events are handed on in order, also where many are handed on at once: a license's; and where they are of none, a stream's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Lane {
+    License(i64),
+    Stream(Uuid),
+}
+
 /// The facts of an event, taken from its payload without decoding it.
 #[derive(Debug)]
 pub struct Facts<'a> {
@@ -113,9 +129,10 @@ impl<'a> Facts<'a> {
     /// When the type is unknown, or the payload is none of it.
     pub fn read(event: &'a StoredEvent, upcast: &'a Upcast) -> Result<Self, Unreadable> {
         let payload = upcast.0.as_ref().map_or(event.payload.as_str(), |(_, payload)| payload);
-        let of = |problem: String| Unreadable { position: event.position, problem };
+        let of = |problem: String| Unreadable::damaged(event.position, problem);
         // Canonical JSON, whose only member has the type's name: what is inside is found without looking at it.
-        let name = public_name(&event.event_type).ok_or_else(|| of("its type is unknown".to_owned()))?;
+        let newer = || Unreadable { is_newer: true, ..of(format!("{} is of a newer version of keyledger", event.event_type)) };
+        let name = public_name(&event.event_type).ok_or_else(newer)?;
         let inner = payload.strip_prefix("{\"").and_then(|rest| rest.strip_prefix(event.event_type.as_str()));
         let inner = inner.and_then(|rest| rest.strip_prefix("\":")?.strip_suffix('}'));
         let inner = inner.ok_or_else(|| of(format!("its payload is no {}", event.event_type)))?;
@@ -133,15 +150,16 @@ impl<'a> Facts<'a> {
         self.members.number("license")
     }
 
+    /// In which order it stands.
+    #[must_use]
+    pub fn lane(&self) -> Lane {
+        let license = self.license().filter(|_| keeps_its_license(&self.event.aggregate_type));
+        license.map_or(Lane::Stream(self.event.aggregate_id), Lane::License)
+    }
+
     /// What it is called where others get it.
     pub(super) fn name(&self) -> &'static str {
         self.name
-    }
-
-    /// The id of its stream.
-    #[must_use]
-    pub fn stream(&self) -> Uuid {
-        self.event.aggregate_id
     }
 
     /// The number of the product that it is about.
@@ -156,7 +174,7 @@ impl<'a> Facts<'a> {
     }
 
     fn unreadable(&self, problem: String) -> Unreadable {
-        Unreadable { position: self.event.position, problem }
+        Unreadable::damaged(self.event.position, problem)
     }
 
     /// Whether it is about a product.
@@ -185,7 +203,7 @@ impl Upcast {
     /// When the payload is no JSON.
     pub fn of(event: &StoredEvent) -> Result<Self, Unreadable> {
         let upcast = upcast(&event.event_type, &event.event_version, &event.payload);
-        upcast.map(Self).map_err(|error| Unreadable { position: event.position, problem: error.to_string() })
+        upcast.map(Self).map_err(|error| Unreadable::damaged(event.position, error.to_string()))
     }
 
     /// The version that the facts are of.
@@ -305,6 +323,46 @@ pub fn masked(key: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn stored(aggregate_type: &str, event_type: &str, facts: &str) -> StoredEvent {
+        StoredEvent {
+            position: 7,
+            aggregate_type: aggregate_type.to_owned(),
+            aggregate_id: Uuid::from_u128(1),
+            sequence: 1,
+            event_id: Uuid::nil(),
+            event_type: event_type.to_owned(),
+            event_version: "1.0".to_owned(),
+            recorded_at: keyledger_events::Timestamp(0),
+            payload: format!("{{\"{event_type}\":{facts}}}"),
+            metadata: "{}".to_owned(),
+            leaf_hash: [0; 32],
+        }
+    }
+
+    #[test]
+    fn events_keep_the_order_of_their_license_or_of_their_stream() {
+        let of = |aggregate_type, event_type, facts| {
+            let event = stored(aggregate_type, event_type, facts);
+            Facts::read(&event, &Upcast::default()).unwrap().lane()
+        };
+        let stream = Lane::Stream(Uuid::from_u128(1));
+        assert_eq!(of("license", "LicenseActivated", r#"{"license":42}"#), Lane::License(42));
+        assert_eq!(of("download_token", "TokenIssued", r#"{"license":42}"#), Lane::License(42));
+        assert_eq!(of("product", "ProductCreated", r#"{"product":3}"#), stream);
+        // All of one delivery, whether they name its license or not.
+        assert_eq!(of("delivery", "DeliveryQueued", r#"{"delivery":1,"license":42}"#), stream);
+        assert_eq!(of("delivery", "DeliverySucceeded", r#"{"delivery":1}"#), stream);
+    }
+
+    #[test]
+    fn an_event_of_a_newer_program_is_told_from_a_damaged_one() {
+        let of = |event_type, facts| Facts::read(&stored("license", event_type, facts), &Upcast::default()).map(drop).unwrap_err();
+        let newer = of("LicenseTeleported", r#"{"license":42}"#);
+        assert!(newer.is_newer && newer.to_string().contains("event 7 can't be read: LicenseTeleported is of a newer version"), "{newer}");
+        let damaged = of("LicenseActivated", "{");
+        assert!(!damaged.is_newer && damaged.to_string().starts_with("event 7 can't be read: "), "{damaged}");
+    }
 
     #[test]
     fn a_masked_key_shows_its_beginning_alone() {

@@ -7,7 +7,7 @@ use keyledger_events::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::cloud_event::Facts;
+use super::cloud_event::{Facts, Lane};
 use crate::store::StoredEvent;
 
 /// Names of types that one filter may have: more than there are.
@@ -62,7 +62,7 @@ impl Filter {
         Ok(Self { types, product, license, from, to, partition: None })
     }
 
-    /// Of what it wants, only one part of several. All events of a license are in the same.
+    /// Of what it wants, only one part of several. All events of a lane are in the same.
     #[must_use]
     pub fn of_partition(self, number: i64, of: i64) -> Self {
         Self { partition: Some((number, of)), ..self }
@@ -86,9 +86,12 @@ impl Filter {
     }
 }
 
-/// Which of so many parts an event is in: by its license, else by its stream.
+/// Which of so many parts an event is in.
 fn partition(facts: &Facts<'_>, of: i64) -> i64 {
-    let number = facts.license().map_or(facts.stream().as_u128() as u64, i64::cast_unsigned);
+    let number = match facts.lane() {
+        Lane::License(number) => number.cast_unsigned(),
+        Lane::Stream(id) => id.as_u128() as u64,
+    };
     // Consecutive numbers are spread over all parts, whatever their number: the golden ratio's bits.
     let spread = number.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
     i64::try_from(spread % of.max(1).unsigned_abs()).unwrap_or(0)

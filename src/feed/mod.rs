@@ -15,21 +15,24 @@ use std::borrow::Borrow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use keyledger_events::Timestamp;
+use keyledger_events::{PersonalData, Timestamp};
 use tokio::sync::{Semaphore, oneshot, watch};
 use uuid::Uuid;
 
 pub use claim::{CLAIM_FOR, Claim, Kept, RENEW_EVERY, position_of};
-pub use cloud_event::{CloudEvents, Facts, Shown, Sight, Unreadable, Upcast, masked};
+pub use cloud_event::{CloudEvents, Facts, Lane, Shown, Sight, Unreadable, Upcast, masked};
 pub use filter::{Filter, FilterError};
 pub use json::{Frame, Json};
 pub use range::{Form, Piece, Range};
-pub use subscription::{Batch, Next, PARTITIONS_DEFAULT, PARTITIONS_MAX, Place, SUBSCRIPTIONS_MAX, SubscribeError, Subscription, Subscriptions};
+pub use subscription::{Batch, Next, PARTITIONS_MAX, Place, SUBSCRIPTIONS_MAX, SubscribeError, Subscription, Subscriptions};
 pub use table::{Table, TableError};
 
 use crate::{
-    ledger::{Ledger, replay::ReplayError},
-    store::{Store, StoreError, StoredEvent, events_aside},
+    ledger::{
+        Ledger,
+        replay::{ReplayError, personal::SealedPart},
+    },
+    store::{Portion, Store, StoreError, StoredEvent, events_aside},
 };
 
 /// How often it is looked whether another server, or a command line, appended something, while anybody waits for it.
@@ -150,16 +153,16 @@ impl Feed {
         }
     }
 
-    /// The events after one, in order and without gaps: some, where there are any. What was just appended is read once for all who follow;
-    /// who is far behind reads alone.
+    /// Events after one, in order and without gaps: some, where there are any, and a portion at most. What was just appended is read once for
+    /// all who follow; who is far behind reads alone.
     ///
     /// # Errors
     /// When one is missing, or the store fails.
-    pub async fn after(&self, position: i64, limit: i64) -> Result<Vec<Arc<StoredEvent>>, FeedError> {
+    pub async fn after(&self, position: i64, portion: Portion) -> Result<Vec<Arc<StoredEvent>>, FeedError> {
         let mut events = if self.ledger.head_position().saturating_sub(position) <= NEAR_EVENTS {
-            self.ledger.recent().after(self.store(), position, limit).await?
+            self.ledger.recent().after(self.store(), position, portion).await?
         } else {
-            let events = self.in_turn(events_aside(Arc::clone(self.store()), position.saturating_add(1), limit)).await?;
+            let events = self.in_turn(events_aside(Arc::clone(self.store()), position.saturating_add(1), portion)).await?;
             events.into_iter().map(Arc::new).collect::<Vec<_>>()
         };
         if let Err(missing) = without_gaps(position, &events) {
@@ -291,7 +294,7 @@ impl Feed {
                 sealed.extend(facts.sealed()?.map(|sealed| (event.position, event.event_id, sealed)));
             }
         }
-        let opened = if sealed.is_empty() { Vec::new() } else { self.ledger.open_sealed(&sealed).await? };
+        let opened = if sealed.is_empty() { Vec::new() } else { self.open(&sealed).await? };
         let mut opened = sealed.iter().map(|(position, ..)| *position).zip(opened).peekable();
         for (event, facts, upcast) in &wanted {
             let shown = match opened.next_if(|(position, _)| *position == event.position) {
@@ -302,6 +305,20 @@ impl Feed {
             sink.put(facts, upcast, &shown)?;
         }
         Ok(Written { events: wanted.len(), position })
+    }
+
+    /// Opens what events have sealed. Where that is damaged, the first event is named of which it is.
+    async fn open(&self, sealed: &[SealedPart]) -> Result<Vec<Option<PersonalData>>, FeedError> {
+        let damaged = match self.ledger.open_sealed(sealed).await {
+            Err(ReplayError::Difference(problem)) => problem,
+            opened => return Ok(opened?),
+        };
+        for part in sealed {
+            if let Err(ReplayError::Difference(problem)) = self.ledger.open_sealed(std::slice::from_ref(part)).await {
+                return Err(Unreadable::damaged(part.0, problem).into());
+            }
+        }
+        Err(ReplayError::Difference(damaged).into())
     }
 }
 
@@ -319,7 +336,7 @@ fn without_gaps<E: Borrow<StoredEvent>>(after: i64, events: &[E]) -> Result<(), 
 }
 
 fn missing(position: i64) -> Unreadable {
-    Unreadable { position, problem: "it is missing".to_owned() }
+    Unreadable::damaged(position, "it is missing")
 }
 
 /// What was written.

@@ -8,10 +8,10 @@ use futures::{
 };
 
 use super::{Feed, FeedError, Filter, Frame, Sight, Table, cores, missing, without_gaps};
-use crate::store::{StoredEvent, aside, events_aside};
+use crate::store::{Portion, StoredEvent, aside, events_aside};
 
-/// Events read at a time: half a megabyte usually, and thirty at most.
-const CHUNK: i64 = 500;
+/// What is read at a time: half a megabyte usually.
+const CHUNK: Portion = Portion { events: 500, bytes: 1024 * 1024 };
 /// Parts of a range that are worked on at once, at most: each takes a core, and what is ready waits for those before it.
 const AHEAD_MAX: usize = 4;
 
@@ -64,23 +64,33 @@ impl Feed {
         })
     }
 
-    /// Some events, none of which is missing.
-    async fn chunk(&self, (after, count): (i64, i64)) -> Result<Vec<StoredEvent>, FeedError> {
-        let events = events_aside(Arc::clone(self.store()), after.saturating_add(1), count).await?;
-        without_gaps(after, &events)?;
-        let found = i64::try_from(events.len()).unwrap_or(i64::MAX);
-        if found < count {
-            return Err(missing(after + found + 1).into());
-        }
-        Ok(events)
+    /// The first events of a part, none of which is missing: all of them, unless they are long.
+    async fn read(&self, part: Part) -> Result<Vec<StoredEvent>, FeedError> {
+        let events = events_aside(Arc::clone(self.store()), part.after.saturating_add(1), CHUNK.at_most(part.events)).await?;
+        without_gaps(part.after, &events)?;
+        if events.is_empty() { Err(missing(part.after + 1).into()) } else { Ok(events) }
     }
 }
 
-/// A range in parts: the last event before each, and its length.
-fn chunks(range: &Range) -> impl Iterator<Item = (i64, i64)> + use<> {
+/// A part of a range: so many events behind one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Part {
+    after: i64,
+    events: i64,
+}
+
+impl Part {
+    /// What is left of it behind an event; `None` where nothing is.
+    fn behind(self, position: i64) -> Option<Self> {
+        let rest = Self { after: position, events: self.events - (position - self.after) };
+        (rest.events > 0).then_some(rest)
+    }
+}
+
+fn parts(range: &Range) -> impl Iterator<Item = Part> + use<> {
     let through = range.through;
-    let starts = std::iter::successors(Some(range.after), |after| after.checked_add(CHUNK)).take_while(move |after| *after < through);
-    starts.map(move |after| (after, CHUNK.min(through - after)))
+    let starts = std::iter::successors(Some(range.after), |after| after.checked_add(CHUNK.events)).take_while(move |after| *after < through);
+    starts.map(move |after| Part { after, events: CHUNK.events.min(through - after) })
 }
 
 /// One more than there are cores: a part may wait for the disk, or for the database.
@@ -89,51 +99,59 @@ fn ahead() -> usize {
 }
 
 fn lines(feed: Arc<Feed>, range: Range) -> impl Stream<Item = Result<Piece, FeedError>> {
-    let (room, chunks, range) = (range.room, chunks(&range), Arc::new(range));
-    let of = move |chunk, room| {
+    let (room, parts, range) = (range.room, parts(&range), Arc::new(range));
+    let of = move |part, room| {
         let (feed, worker, range) = (Arc::clone(&feed), Arc::clone(&feed), Arc::clone(&range));
         let work = async move {
-            let events = feed.chunk(chunk).await?;
+            let events = feed.read(part).await?;
             aside(async move {
                 let mut bytes = Vec::with_capacity(events.len() * 768);
                 let written = feed.write(&events, &range.filter, room, &mut feed.json(range.sight, Frame::Line, &mut bytes)).await?;
-                Ok::<_, FeedError>((chunk, written, bytes))
+                Ok::<_, FeedError>((part, written, bytes))
             })
             .await
         };
         async move { worker.in_turn(work).await }
     };
     let each = of.clone();
-    let parts = stream::iter(chunks).map(move |chunk| each(chunk, room)).buffered(ahead());
-    stream::try_unfold((parts.boxed(), room, of), |(mut parts, room, of)| async move {
+    let parts = stream::iter(parts).map(move |part| each(part, room)).buffered(ahead());
+    stream::try_unfold((parts.boxed(), None, room, of), |(mut parts, rest, room, of)| async move {
         if room == 0 {
             return Ok(None);
         }
-        let Some((chunk, mut written, mut bytes)) = parts.try_next().await? else { return Ok(None) };
+        let made = match rest {
+            Some(rest) => Some(of(rest, room).await?),
+            None => parts.try_next().await?,
+        };
+        let Some((part, mut written, mut bytes)) = made else { return Ok(None) };
         if written.events > room {
             // It was made when it was not known how many there are before it: once in a range.
-            (_, written, bytes) = of(chunk, room).await?;
+            (_, written, bytes) = of(part, room).await?;
         }
-        Ok(Some((Piece { bytes, position: written.position }, (parts, room - written.events, of))))
+        Ok(Some((Piece { bytes, position: written.position }, (parts, part.behind(written.position), room - written.events, of))))
     })
 }
 
 fn parquet(feed: Arc<Feed>, range: Range, table: Table) -> impl Stream<Item = Result<Piece, FeedError>> {
     let reader = Arc::clone(&feed);
-    let read = move |chunk| {
+    let read = move |part| {
         let (feed, worker) = (Arc::clone(&reader), Arc::clone(&reader));
-        async move { worker.in_turn(async move { feed.chunk(chunk).await }).await }
+        async move { worker.in_turn(async move { Ok::<_, FeedError>((part, feed.read(part).await?)) }).await }
     };
-    let parts = stream::iter(chunks(&range)).map(read).buffered(ahead());
+    let parts = stream::iter(parts(&range)).map(read.clone()).buffered(ahead());
     let (after, room, filter) = (range.after, range.room, Arc::new(range.filter));
-    stream::try_unfold((parts.boxed(), Some(table), after, room), move |(mut parts, table, position, room)| {
-        let (feed, filter) = (Arc::clone(&feed), Arc::clone(&filter));
+    stream::try_unfold((parts.boxed(), None, Some(table), after, room), move |(mut parts, rest, table, position, room)| {
+        let (feed, filter, read) = (Arc::clone(&feed), Arc::clone(&filter), read.clone());
         async move {
             let Some(mut table) = table else { return Ok(None) };
-            let events = if room == 0 { None } else { parts.try_next().await? };
-            let Some(events) = events else {
+            let events = match rest {
+                _ if room == 0 => None,
+                Some(rest) => Some(read(rest).await?),
+                None => parts.try_next().await?,
+            };
+            let Some((part, events)) = events else {
                 let bytes = feed.in_turn(aside(async move { table.finish().map_err(FeedError::from) })).await?;
-                return Ok(Some((Piece { bytes, position }, (parts, None, position, room))));
+                return Ok(Some((Piece { bytes, position }, (parts, None, None, position, room))));
             };
             let writer = Arc::clone(&feed);
             let put = async move {
@@ -143,7 +161,7 @@ fn parquet(feed: Arc<Feed>, range: Range, table: Table) -> impl Stream<Item = Re
             };
             let (table, written, bytes) = feed.in_turn(aside(put)).await?;
             let piece = Piece { bytes, position: written.position };
-            Ok(Some((piece, (parts, Some(table), written.position, room - written.events))))
+            Ok(Some((piece, (parts, part.behind(written.position), Some(table), written.position, room - written.events))))
         }
     })
 }
@@ -156,12 +174,14 @@ mod tests {
     fn a_range_is_in_parts_without_gaps() {
         let of = |after, through| {
             let range = Range { filter: Filter::default(), sight: Sight::default(), after, through, room: 1 };
-            chunks(&range).collect::<Vec<_>>()
+            parts(&range).map(|part| (part.after, part.events)).collect::<Vec<_>>()
         };
         assert_eq!(of(-1, -1), []);
         assert_eq!(of(4, 4), []);
         assert_eq!(of(-1, 0), [(-1, 1)]);
         assert_eq!(of(-1, 1_000), [(-1, 500), (499, 500), (999, 1)]);
         assert_eq!(of(i64::MAX - 1, i64::MAX), [(i64::MAX - 1, 1)]);
+        let part = Part { after: 4, events: 3 };
+        assert_eq!((part.behind(5), part.behind(7)), (Some(Part { after: 5, events: 2 }), None));
     }
 }

@@ -19,7 +19,7 @@ use super::{Claim, FeedError, Unreadable, position_of};
 use crate::{
     app::App,
     clock::Clock,
-    store::{Statement, Store, StoreError, StoredEvent, aside},
+    store::{Portion, Statement, Store, StoreError, StoredEvent, aside},
 };
 
 /// The name of the place in the log.
@@ -29,7 +29,7 @@ const FOLD_EVERY: Duration = Duration::from_secs(1);
 /// How often it is looked for what another server or a command line did. To be told of it at once would mean to ask all the time.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// Events added up in one transaction, each of another day and product at worst: the writers of an embedded ledger wait for it.
-const CHUNK: i64 = 1_000;
+const CHUNK: Portion = Portion { events: 1_000, bytes: 2 * 1024 * 1024 };
 /// What writers are given between two chunks.
 const PAUSE: Duration = Duration::from_millis(10);
 
@@ -117,7 +117,7 @@ pub fn fold(events: &[impl Borrow<StoredEvent>]) -> Result<BTreeMap<DayOfProduct
     let mut days = BTreeMap::<DayOfProduct, Counts>::new();
     for stored in events.iter().map(Borrow::borrow) {
         let event = Event::decode(&stored.aggregate_type, &stored.event_type, &stored.event_version, &stored.payload);
-        let event = event.map_err(|error| Unreadable { position: stored.position, problem: error.to_string() })?;
+        let event = event.map_err(|error| Unreadable::damaged(stored.position, error.to_string()))?;
         match &event {
             Event::License(event) => {
                 if let LicenseEvent::LicenseProductChanged(event) = event {

@@ -2,6 +2,8 @@
 //! next events of one partition with a lease, and nobody else gets that partition's meanwhile: so workers share a subscription, and
 //! each license's events keep their order.
 
+use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use keyledger_events::Timestamp;
@@ -11,17 +13,17 @@ use uuid::Uuid;
 use super::{Feed, FeedError, Filter, Frame, Sight};
 use crate::{
     clock::{self, Clock},
-    store::{Statement, StoreError},
+    store::{Portion, Statement, StoreError, aside},
 };
 
-/// Partitions of a subscription that says nothing of them.
-pub const PARTITIONS_DEFAULT: i64 = 8;
+/// Partitions of a subscription that was made without a word of them.
+const PARTITIONS_DEFAULT: i64 = 8;
 /// As many workers can share it.
 pub const PARTITIONS_MAX: i64 = 64;
 /// Subscriptions of a ledger: each has a few rows, and somebody who reads them.
 pub const SUBSCRIPTIONS_MAX: i64 = 1_000;
-/// Events read at a time: a hundred kilobytes usually, and six megabytes at most.
-const CHUNK: i64 = 100;
+/// What is read at a time: a hundred kilobytes usually.
+const CHUNK: Portion = Portion { events: 100, bytes: 512 * 1024 };
 /// Events looked at for one batch.
 const LOOKS_AT: i64 = 20_000;
 /// Bytes after which a batch is full.
@@ -32,7 +34,7 @@ const MOVE_ON_AFTER: i64 = 1_000;
 const INSERT: &str = "INSERT INTO subscription (name, filter, partitions, made_at) SELECT $1, $2, $3, $4 \
                       WHERE (SELECT count(*) FROM subscription) < $5 ON CONFLICT (name) DO NOTHING RETURNING name";
 const INSERT_PARTITION: &str = "INSERT INTO subscription_partition (subscription, number, position, revision) VALUES ($1, $2, $3, $4)";
-const SET_FILTER: &str = "UPDATE subscription SET filter = $1 WHERE name = $2 AND partitions = $3 AND filter <> $1 RETURNING name";
+const SET_FILTER: &str = "UPDATE subscription SET filter = $1 WHERE name = $2 AND filter <> $1 RETURNING name";
 /// What is handed out, and what is being looked for, was of the filter before.
 const REVISE: &str = "UPDATE subscription_partition SET revision = revision + 1, lease = NULL, leased_until = NULL, leased_through = NULL \
                       WHERE subscription = $1";
@@ -44,6 +46,8 @@ const ONE: &str = "SELECT name, filter, partitions, made_at FROM subscription WH
 const ALL: &str = "SELECT name, filter, partitions, made_at FROM subscription WHERE name > $1 ORDER BY name LIMIT $2";
 const PARTITIONS: &str = "SELECT number, position, revision, leased_until, leased_through FROM subscription_partition \
                           WHERE subscription = $1 ORDER BY number";
+const ALL_PARTITIONS: &str = "SELECT subscription, number, position, revision, leased_until, leased_through FROM subscription_partition \
+                              ORDER BY subscription, number";
 const LEASE: &str = "UPDATE subscription_partition SET lease = $1, leased_until = $2, leased_through = $3 \
                      WHERE subscription = $4 AND number = $5 AND position = $6 AND revision = $7 AND (lease IS NULL OR leased_until < $8) \
                      RETURNING number";
@@ -70,13 +74,22 @@ pub struct Subscription {
 #[derive(Clone, Debug)]
 pub struct Place {
     pub number: i64,
-    /// The last event that is done with.
-    pub position: i64,
+    /// The last event that is done with, as it is stored.
+    position: i64,
     revision: i64,
+    /// The last event that is done with: behind what is stored come only such as nobody wants.
+    pub done: i64,
     /// Until when it is handed out.
     pub leased_until: Option<Timestamp>,
     /// The last event that is.
     pub leased_through: Option<i64>,
+}
+
+impl Place {
+    /// By what it is known how far it was looked through. With another place or filter it is another one.
+    fn looked_through(&self, subscription: &str) -> (String, i64, i64, i64) {
+        (subscription.to_owned(), self.number, self.revision, self.position)
+    }
 }
 
 /// Events handed out.
@@ -135,11 +148,13 @@ fn subscription(row: Vec<Value>) -> Result<Subscription, StoreError> {
     Ok(Subscription { name, filter, partitions: values.int().map_err(&of)?, made_at: values.time().map_err(&of)? })
 }
 
-fn place(row: Vec<Value>) -> Result<Place, StoreError> {
-    let (mut values, of) = (Values::from(row), unreadable("subscription_partition"));
+fn place(values: &mut Values) -> Result<Place, StoreError> {
+    let of = unreadable("subscription_partition");
+    let (number, position) = (values.int().map_err(&of)?, values.int().map_err(&of)?);
     Ok(Place {
-        number: values.int().map_err(&of)?,
-        position: values.int().map_err(&of)?,
+        number,
+        position,
+        done: position,
         revision: values.int().map_err(&of)?,
         leased_until: values.maybe_time().map_err(&of)?,
         leased_through: values.maybe_int().map_err(&of)?,
@@ -165,9 +180,9 @@ impl<'a> Subscriptions<'a> {
     /// Makes a subscription that begins after an event, or gives one that is there another filter. Whether it was made.
     ///
     /// # Errors
-    /// When it is there with another number of partitions, there are too many, or the store fails.
-    pub async fn put(&self, name: &str, filter: &Filter, partitions: i64, after: i64) -> Result<bool, SubscribeError> {
-        let (text, now) = (serde_json::to_string(filter).unwrap_or_default(), self.clock.now());
+    /// When it is there and has not the number of partitions that is asked for, there are too many, or the store fails.
+    pub async fn put(&self, name: &str, filter: &Filter, wanted: Option<i64>, after: i64) -> Result<bool, SubscribeError> {
+        let (text, now, partitions) = (serde_json::to_string(filter).unwrap_or_default(), self.clock.now(), wanted.unwrap_or(PARTITIONS_DEFAULT));
         let values = vec![name.into(), text.as_str().into(), partitions.into(), Value::Time(now), SUBSCRIPTIONS_MAX.into()];
         let mut statements = vec![Statement::new(INSERT, values)];
         // One that is deleted and made again has other revisions.
@@ -176,17 +191,16 @@ impl<'a> Subscriptions<'a> {
         if self.done(&statements).await?.is_some() {
             return Ok(true);
         }
-        let statements =
-            [Statement::new(SET_FILTER, vec![text.as_str().into(), name.into(), partitions.into()]), Statement::new(REVISE, vec![name.into()])];
-        if self.done(&statements).await?.is_some() {
-            return Ok(false);
+        let there = self.one(name).await.map_err(|error| match error {
+            SubscribeError::Unknown => SubscribeError::TooMany,
+            error => error,
+        })?;
+        if wanted.is_some_and(|wanted| wanted != there.partitions) {
+            return Err(SubscribeError::OtherPartitions(there.partitions));
         }
-        match self.one(name).await {
-            Ok(same) if same.partitions == partitions => Ok(false),
-            Ok(other) => Err(SubscribeError::OtherPartitions(other.partitions)),
-            Err(SubscribeError::Unknown) => Err(SubscribeError::TooMany),
-            Err(error) => Err(error),
-        }
+        // Nothing is done where the filter is the same.
+        self.done(&[Statement::new(SET_FILTER, vec![text.as_str().into(), name.into()]), Statement::new(REVISE, vec![name.into()])]).await?;
+        Ok(false)
     }
 
     /// # Errors
@@ -224,7 +238,31 @@ impl<'a> Subscriptions<'a> {
     /// When the store fails.
     pub async fn places(&self, name: &str) -> Result<Vec<Place>, SubscribeError> {
         let rows = self.feed.store().query(PARTITIONS, &[name.into()]).await?;
-        Ok(rows.into_iter().map(place).collect::<Result<_, _>>()?)
+        Ok(rows.into_iter().map(|row| self.known(name, &mut row.into())).collect::<Result<_, _>>()?)
+    }
+
+    /// Those of all subscriptions, by their names.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn all_places(&self) -> Result<HashMap<String, Vec<Place>>, SubscribeError> {
+        let store = Arc::clone(self.feed.store());
+        let rows = aside(async move { store.query(ALL_PARTITIONS, &[]).await }).await?;
+        let mut places = HashMap::<String, Vec<Place>>::new();
+        for row in rows {
+            let mut values = Values::from(row);
+            let name = values.text().map_err(unreadable("subscription_partition"))?;
+            let place = self.known(&name, &mut values)?;
+            places.entry(name).or_default().push(place);
+        }
+        Ok(places)
+    }
+
+    /// A place, with what is known here of how far it was looked through.
+    fn known(&self, name: &str, values: &mut Values) -> Result<Place, StoreError> {
+        let place = place(values)?;
+        let done = self.feed.looked_through.get(&place.looked_through(name)).unwrap_or(place.position);
+        Ok(Place { done, ..place })
     }
 
     /// Hands out the next events of a partition that nobody has, the one furthest behind.
@@ -241,17 +279,15 @@ impl<'a> Subscriptions<'a> {
         free.sort_by_key(|place| place.position);
         for place in free {
             let filter = subscription.filter.clone().of_partition(place.number, subscription.partitions);
-            let looked = (name.to_owned(), place.number, place.revision, place.position);
-            let known = self.feed.looked_through.get(&looked).unwrap_or(place.position);
-            let (mut events, through) = self.look(known, &filter, limit, sight).await?;
+            let (mut events, through) = self.look(place.done, &filter, limit, sight).await?;
             if events.is_empty() {
-                is_more |= through - known >= LOOKS_AT;
+                is_more |= through - place.done >= LOOKS_AT;
                 if through - place.position >= MOVE_ON_AFTER {
                     let values =
                         vec![through.into(), name.into(), place.number.into(), place.position.into(), place.revision.into(), Value::Time(now)];
                     self.done(&[Statement::new(MOVE_ON, values)]).await?;
-                } else if through > known {
-                    self.feed.looked_through.insert(looked, through);
+                } else if through > place.done {
+                    self.feed.looked_through.insert(place.looked_through(name), through);
                 }
                 continue;
             }

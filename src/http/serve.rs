@@ -18,14 +18,15 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
+use tokio_io_timeout::TimeoutWriter;
 
-use super::{feed::HangUp, router};
-use crate::app::App;
+use super::router;
+use crate::{app::App, webhooks};
 
 /// Connections at the same time; more wait in the listener's queue. Each is a file descriptor and some kilobytes.
 const CONNECTIONS_MAX: usize = 8_000;
-/// File descriptors that something else needs: the database, files, outgoing calls.
-const OTHER_DESCRIPTORS: usize = 124;
+/// File descriptors that something else needs: the database, files, outgoing calls, of which those to web hook endpoints are the most.
+const OTHER_DESCRIPTORS: usize = 124 + webhooks::CONNECTIONS_MAX;
 /// How long a request's head may take, and how long a connection may be idle before it.
 const HEAD_WITHIN: Duration = Duration::from_secs(30);
 /// Largest head, and the largest piece of a body read at once.
@@ -45,7 +46,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub async fn serve(listener: TcpListener, app: Arc<App>, shutdown: impl Future) -> io::Result<()> {
     let address = listener.local_addr()?;
     let router = router(Arc::clone(&app));
-    let limit = Arc::new(Semaphore::new(raise_descriptor_limit().saturating_sub(OTHER_DESCRIPTORS).clamp(1, CONNECTIONS_MAX)));
+    let limit = Arc::new(Semaphore::new(connections_within(raise_descriptor_limit())));
+    let write_within = app.config.write_within;
     let graceful = GracefulShutdown::new();
     let mut connections = JoinSet::new();
     let mut shutdown = std::pin::pin!(shutdown);
@@ -65,7 +67,7 @@ pub async fn serve(listener: TcpListener, app: Arc<App>, shutdown: impl Future) 
                 }
             },
         };
-        connections.spawn(connection(stream, peer, router.clone(), graceful.watcher(), permit));
+        connections.spawn(connection(stream, peer, write_within, router.clone(), graceful.watcher(), permit));
         while connections.try_join_next().is_some() {}
     }
     drop(listener);
@@ -93,28 +95,30 @@ pub fn raise_descriptor_limit() -> usize {
     getrlimit(Resource::Nofile).current.map_or(usize::MAX, |current| usize::try_from(current).unwrap_or(usize::MAX))
 }
 
-async fn connection(stream: TcpStream, peer: SocketAddr, router: Router, watcher: Watcher, permit: OwnedSemaphorePermit) {
+/// Where there are few descriptors, most are still for connections: seldom is everything else in use at once.
+fn connections_within(descriptors: usize) -> usize {
+    descriptors.saturating_sub(OTHER_DESCRIPTORS).max(descriptors / 4 * 3).clamp(1, CONNECTIONS_MAX)
+}
+
+async fn connection(stream: TcpStream, peer: SocketAddr, write_within: Duration, router: Router, watcher: Watcher, permit: OwnedSemaphorePermit) {
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "a connection takes no TCP_NODELAY");
     }
     let service = TowerToHyperService::new(router);
-    let hang_up = HangUp::default();
-    let asked = hang_up.clone();
     let with_peer = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(ConnectInfo(peer));
-        request.extensions_mut().insert(asked.clone());
         service.call(request)
     });
+    // A client that takes nothing of its answer would keep the answer and the connection for as long as it likes.
+    let mut stream = TimeoutWriter::new(stream);
+    stream.set_timeout(Some(write_within));
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_WITHIN)
         .max_buf_size(BUFFER_MAX)
-        .serve_connection(TokioIo::new(stream), with_peer);
-    tokio::select! {
-        served = watcher.watch(served) => if let Err(error) = served {
-            tracing::debug!(%error, "a connection ended badly");
-        },
-        () = hang_up.asked_for() => tracing::debug!("a connection whose client took nothing is closed"),
+        .serve_connection(TokioIo::new(Box::pin(stream)), with_peer);
+    if let Err(error) = watcher.watch(served).await {
+        tracing::debug!(%error, "a connection ended badly");
     }
     drop(permit);
 }
@@ -125,5 +129,18 @@ async fn pause_after(error: &io::Error) {
     if !matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset) {
         tracing::error!(%error, "connections can't be accepted");
         tokio::time::sleep(ACCEPT_PAUSE).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_leave_descriptors_for_everything_else() {
+        assert_eq!(connections_within(usize::MAX), CONNECTIONS_MAX);
+        assert_eq!(connections_within(CONNECTIONS_MAX + OTHER_DESCRIPTORS), CONNECTIONS_MAX);
+        assert_eq!(connections_within(CONNECTIONS_MAX), CONNECTIONS_MAX - OTHER_DESCRIPTORS);
+        assert_eq!((connections_within(1_024), connections_within(0)), (768, 1));
     }
 }

@@ -41,7 +41,7 @@ pub use open::{OpenError, Options, open_vault};
 pub use outcome::*;
 pub use reads::{
     Backlog, ContractView, LicenseFilter, LicenseUse, LicenseView,
-    webhooks::{WebhookAttempt, WebhookEndpointView, place_name},
+    webhooks::{WEBHOOK_LAST_FAILURES, WEBHOOK_PLACE, WebhookAttempt, WebhookEndpointView, place_name},
 };
 pub use release_reads::DomainView;
 pub use telemetry::TelemetryFilter;

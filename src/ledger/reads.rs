@@ -19,7 +19,7 @@ pub use background::Backlog;
 pub use supply::ContractView;
 
 use super::Ledger;
-use crate::store::{StoreError, StoredEvent, aside, events_aside};
+use crate::store::{Portion, StoreError, StoredEvent, aside, events_aside};
 
 /// What verify, details and their like look at.
 #[derive(Clone, Debug)]
@@ -190,7 +190,7 @@ impl Ledger {
     /// # Errors
     /// When the store fails.
     pub async fn log_page(&self, from: i64, limit: i64) -> Result<Vec<StoredEvent>, StoreError> {
-        events_aside(Arc::clone(&self.store), from, limit).await
+        events_aside(Arc::clone(&self.store), from, Portion::however_long(limit)).await
     }
 
     /// A query that may look at many rows, on a thread where it holds up nobody: the embedded store works on its caller's.

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::store::{Store, StoreError, StoredEvent, events_aside};
+use crate::store::{Portion, Store, StoreError, StoredEvent, events_aside};
 
 /// Events kept: what is appended in a second, or a few.
 const EVENTS_MAX: usize = 4_096;
@@ -27,35 +27,37 @@ struct Kept {
 
 impl Kept {
     /// Those after a position up to the next gap; nothing where that comes at once.
-    fn after(&self, position: i64, limit: i64) -> Option<Vec<Arc<StoredEvent>>> {
+    fn after(&self, position: i64, portion: Portion) -> Option<Vec<Arc<StoredEvent>>> {
         let next = position.checked_add(1)?;
         let consecutive = self.events.range(next..).zip(next..).take_while(|((known, _), expected)| *known == expected);
-        let events: Vec<_> = consecutive.take(usize::try_from(limit).unwrap_or(0)).map(|((_, event), _)| Arc::clone(event)).collect();
+        let mut bytes = 0;
+        let fitting = consecutive.take(usize::try_from(portion.events).unwrap_or(0)).take_while(|((_, event), _)| {
+            let fits = bytes < portion.bytes;
+            bytes += event.bytes();
+            fits
+        });
+        let events: Vec<_> = fitting.map(|((_, event), _)| Arc::clone(event)).collect();
         (!events.is_empty()).then_some(events)
     }
 
     /// Those nearest to the end stay.
     fn keep(&mut self, events: impl IntoIterator<Item = Arc<StoredEvent>>) {
         for event in events {
-            self.bytes += bytes(&event);
+            self.bytes += event.bytes();
             if let Some(known) = self.events.insert(event.position, event) {
-                self.bytes -= bytes(&known);
+                self.bytes -= known.bytes();
             }
         }
         while self.events.len() > EVENTS_MAX || self.bytes > BYTES_MAX {
             let Some((_, oldest)) = self.events.pop_first() else { break };
-            self.bytes -= bytes(&oldest);
+            self.bytes -= oldest.bytes();
         }
     }
 }
 
-fn bytes(event: &StoredEvent) -> usize {
-    size_of::<StoredEvent>() + event.payload.len() + event.metadata.len()
-}
-
 impl Recent {
-    fn kept(&self, position: i64, limit: i64) -> Option<Vec<Arc<StoredEvent>>> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner).after(position, limit)
+    fn kept(&self, position: i64, portion: Portion) -> Option<Vec<Arc<StoredEvent>>> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner).after(position, portion)
     }
 
     /// What was just committed.
@@ -69,19 +71,19 @@ impl Recent {
         *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = Kept::default();
     }
 
-    /// The events after one, so many at most; fewer where only some of them are here.
+    /// A portion of the events after one; less where only some of it is here.
     ///
     /// # Errors
     /// When the store fails.
-    pub async fn after(&self, store: &Arc<dyn Store>, position: i64, limit: i64) -> Result<Vec<Arc<StoredEvent>>, StoreError> {
-        if let Some(events) = self.kept(position, limit) {
+    pub async fn after(&self, store: &Arc<dyn Store>, position: i64, portion: Portion) -> Result<Vec<Arc<StoredEvent>>, StoreError> {
+        if let Some(events) = self.kept(position, portion) {
             return Ok(events);
         }
         let _reading = self.reading.lock().await;
-        if let Some(events) = self.kept(position, limit) {
+        if let Some(events) = self.kept(position, portion) {
             return Ok(events);
         }
-        let events = events_aside(Arc::clone(store), position.saturating_add(1), limit).await?;
+        let events = events_aside(Arc::clone(store), position.saturating_add(1), portion).await?;
         let events: Vec<Arc<StoredEvent>> = events.into_iter().map(Arc::new).collect();
         self.kept.lock().unwrap_or_else(PoisonError::into_inner).keep(events.iter().cloned());
         Ok(events)
@@ -112,8 +114,8 @@ mod tests {
         positions.map(|position| Arc::new(event(position))).collect()
     }
 
-    fn positions(kept: &Kept, after: i64, limit: i64) -> Option<Vec<i64>> {
-        kept.after(after, limit).map(|events| events.iter().map(|event| event.position).collect())
+    fn positions(kept: &Kept, after: i64, events: i64) -> Option<Vec<i64>> {
+        kept.after(after, Portion { events, bytes: 100_000 }).map(|events| events.iter().map(|event| event.position).collect())
     }
 
     #[test]
@@ -143,7 +145,9 @@ mod tests {
         kept.keep(events(0..5, 1));
         kept.keep(events(5_200..5_202, 60_000));
         assert!(kept.bytes <= BYTES_MAX && kept.events.len() > 100);
-        assert_eq!(kept.bytes, kept.events.values().map(|event| bytes(event)).sum::<usize>());
+        assert_eq!(kept.bytes, kept.events.values().map(|event| event.bytes()).sum::<usize>());
+        // What is given at once is too, up to the event with which it is reached.
+        assert_eq!(positions(&kept, 5_150, 9), Some(vec![5_151, 5_152]));
         assert_eq!((positions(&kept, 5_199, 9), positions(&kept, -1, 9)), (Some(vec![5_200, 5_201]), None));
     }
 }

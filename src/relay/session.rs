@@ -24,16 +24,15 @@ use super::{
 use crate::{
     app::App,
     feed::{Claim, FeedError, Filter, Frame, Kept, RENEW_EVERY},
-    store::{StoreError, StoredEvent},
+    store::{Portion, StoreError, StoredEvent},
 };
 
 /// Events on their way: enough that a round trip costs nothing, few enough that what is sent in vain after a failure is little.
 const WINDOW_EVENTS: usize = 256;
 /// Bytes on their way. An event has 64 KiB at most before its personal data is opened, so some always fit.
 const WINDOW_BYTES: usize = 4 * 1024 * 1024;
-/// Events read at a time, and bytes of them that are written at a time: while one of them is on its way, all are in memory.
-const CHUNK: i64 = 250;
-const CHUNK_BYTES: usize = 1024 * 1024;
+/// What is read and written at a time: while one of these events is on its way, all are in memory.
+const CHUNK: Portion = Portion { events: 250, bytes: 1024 * 1024 };
 /// How long an answer of NATS may take. A cluster chooses a new leader in less.
 const ANSWER_PATIENCE: Duration = Duration::from_secs(5);
 /// How often the place is stored while events are relayed.
@@ -173,6 +172,8 @@ impl Session<'_> {
             }
             // All behind the one that failed fail too; those that don't are seen in the stream.
             while self.window.answers.next().await.is_some() {}
+            // Whatever got there may be gone from the stream when it is looked at.
+            self.store().await?;
             tokio::time::sleep(MISS_PAUSE).await;
         }
     }
@@ -220,14 +221,6 @@ impl Session<'_> {
         if events.is_empty() {
             return Ok(false);
         }
-        let mut bytes = 0;
-        let fits = |event: &&Arc<StoredEvent>| {
-            let before = bytes;
-            bytes += event.payload.len();
-            before < CHUNK_BYTES
-        };
-        let fitting = events.iter().take_while(fits).count();
-        events.truncate(fitting);
         let mut bodies = Vec::new();
         let written = self.app.feed.write_json(&events, &Filter::default(), events.len(), (self.relay.sight, Frame::Line), &mut bodies).await?;
         events.retain(|event| event.position <= written.position);

@@ -17,7 +17,7 @@ use super::{
 use crate::{
     app::App,
     feed::Claim,
-    store::{Statement, StoreError},
+    store::{Portion, Statement, StoreError},
 };
 
 /// How long a server remembers ids of messages. The relay doesn't rely on it: it is for those who read the stream's settings.
@@ -163,19 +163,26 @@ async fn kept(app: &App, stream: &str) -> Result<Option<(i64, u64)>, StoreError>
 
 /// Notes what a message that is not ours stands behind, so that who counts when it is gone counts right.
 async fn count_stranger(app: &App, relay: &RelayConfig, claim: &Claim, stream: &Stream, sequence: u64) -> Result<(), Broken> {
-    if kept(app, &relay.stream).await?.is_none() {
-        return Ok(());
-    }
+    let Some((kept_position, kept_sequence)) = kept(app, &relay.stream).await? else { return Ok(()) };
     let own = app.feed.ledger_id();
-    for before in (sequence.saturating_sub(STRANGERS_MAX)..sequence).rev().filter(|before| *before > 0) {
-        let Ok(message) = stream.get_raw_message(before).await else { break };
-        if let Some((ledger, position)) = message.headers.get(ID_HEADER).and_then(|id| parse_id(id.as_str())) {
-            if ledger == own {
-                keep(claim, relay, Place { position, sequence }).await?;
-                return Ok(());
-            }
-            break;
-        }
+    for before in (sequence.saturating_sub(STRANGERS_MAX)..=sequence).rev().filter(|before| *before > 0) {
+        // One that is worked off or aged out, or was noted as none before, is known still where it is the one that was kept.
+        let is_kept = before == kept_sequence;
+        let position = match stream.get_raw_message(before).await {
+            Ok(message) => match message.headers.get(ID_HEADER).and_then(|id| parse_id(id.as_str())) {
+                Some((ledger, position)) if ledger == own => position,
+                Some(_) => break,
+                None if is_kept => kept_position,
+                None => continue,
+            },
+            Err(error) => match error.kind() {
+                RawMessageErrorKind::NoMessageFound if is_kept => kept_position,
+                RawMessageErrorKind::NoMessageFound => break,
+                _ => return Err(Broken::Away(with_causes(&error))),
+            },
+        };
+        keep(claim, relay, Place { position, sequence }).await?;
+        return Ok(());
     }
     // Nobody can tell any more: a person has to look.
     keep(claim, relay, UNKNOWN).await?;
@@ -218,7 +225,7 @@ pub(super) async fn place(app: &App, relay: &RelayConfig, claim: &Claim, stream:
     if position >= next {
         return Err(Wrong::Ahead { stream: name(), position, last: next - 1 }.into());
     }
-    let events = app.feed.after(position - 1, 1).await?;
+    let events = app.feed.after(position - 1, Portion::ONE).await?;
     if events.first().is_none_or(|event| event.event_id != eventid) {
         return Err(Wrong::OtherPast { stream: name(), position }.into());
     }

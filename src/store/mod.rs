@@ -44,7 +44,35 @@ pub struct StoredEvent {
     pub leaf_hash: [u8; 32],
 }
 
+/// How much is read at a time: so many events, or fewer, where those have so many bytes together.
+#[derive(Clone, Copy, Debug)]
+pub struct Portion {
+    pub events: i64,
+    /// The event that reaches it is the last one.
+    pub bytes: usize,
+}
+
+impl Portion {
+    pub const ONE: Self = Self::however_long(1);
+
+    #[must_use]
+    pub const fn however_long(events: i64) -> Self {
+        Self { events, bytes: usize::MAX }
+    }
+
+    #[must_use]
+    pub fn at_most(self, events: i64) -> Self {
+        Self { events: self.events.min(events), ..self }
+    }
+}
+
 impl StoredEvent {
+    /// What it takes in memory, counted by what can be long.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        size_of::<Self>() + self.payload.len() + self.metadata.len()
+    }
+
     /// What is hashed of it.
     #[must_use]
     pub fn leaf(&self, ledger_id: Uuid) -> Leaf<'_> {
@@ -286,8 +314,13 @@ pub trait Store: Send + Sync {
     /// The head without a lock.
     async fn head(&self) -> Result<Head, StoreError>;
 
-    /// Events from a position on, in order.
-    async fn events(&self, from: i64, limit: i64) -> Result<Vec<StoredEvent>, StoreError>;
+    /// Events from a position on, in order: a portion, where there are so many.
+    async fn portion(&self, from: i64, portion: Portion) -> Result<Vec<StoredEvent>, StoreError>;
+
+    /// Events from a position on, in order, however long they are.
+    async fn events(&self, from: i64, limit: i64) -> Result<Vec<StoredEvent>, StoreError> {
+        self.portion(from, Portion::however_long(limit)).await
+    }
 
     /// Events of one stream from a sequence on, in order.
     async fn stream(&self, aggregate_type: &str, aggregate_id: Uuid, from: i64, limit: i64) -> Result<Vec<StoredEvent>, StoreError>;
@@ -334,12 +367,12 @@ pub async fn aside<T: Send + 'static, E: From<StoreError> + Send + 'static>(
     done.unwrap_or_else(|_| Err(StoreError::Unavailable("the read was broken off".to_owned()).into()))
 }
 
-/// Events in order, from a position on, so many at most; read where that keeps nobody waiting.
+/// Events in order, from a position on; read where that keeps nobody waiting.
 ///
 /// # Errors
 /// When the store fails.
-pub async fn events_aside(store: Arc<dyn Store>, from: i64, limit: i64) -> Result<Vec<StoredEvent>, StoreError> {
-    if store.is_embedded() { aside(async move { store.events(from, limit).await }).await } else { store.events(from, limit).await }
+pub async fn events_aside(store: Arc<dyn Store>, from: i64, portion: Portion) -> Result<Vec<StoredEvent>, StoreError> {
+    if store.is_embedded() { aside(async move { store.portion(from, portion).await }).await } else { store.portion(from, portion).await }
 }
 
 /// An open write transaction that holds the head lock. Dropping it rolls back.

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::future::join_all;
+use keyledger_events::webhook_endpoint::ENDPOINTS_MAX;
 use keyledger_projections::WebhookEndpointRow;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
@@ -32,6 +33,9 @@ const TIDY_EVERY: Duration = Duration::from_secs(10 * 60);
 const ENDED_WITHIN: Duration = Duration::from_secs(2);
 /// Longest URL of an endpoint: no browser or server takes much more.
 const URL_BYTES_MAX: usize = 2_048;
+
+/// Connections to endpoints at the same time.
+pub const CONNECTIONS_MAX: usize = ENDPOINTS_MAX as usize * teller::CALLS_MAX;
 
 /// Why a text is no URL of an endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

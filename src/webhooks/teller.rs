@@ -16,22 +16,22 @@ use tokio::time::{sleep_until, timeout, timeout_at};
 use super::{
     attempts,
     times::Times,
-    window::{EVENTS_MAX, Failed, Lane, Remembered, Window},
+    window::{EVENTS_MAX, Failed, Remembered, Window},
 };
 use crate::{
     app::App,
     clock::passed,
-    feed::{Claim, Facts, FeedError, Filter, Kept, RENEW_EVERY, Sight, Unreadable, Upcast},
+    feed::{Claim, Facts, FeedError, Filter, Kept, Lane, RENEW_EVERY, Sight, Unreadable, Upcast},
     ledger::{Command, CommandResult, Origin, Request, WebhookAttempt},
     outgoing::webhook::{self, NotTaken},
-    store::{StoreError, StoredEvent},
+    store::{Portion, StoreError, StoredEvent},
     vault::VaultError,
 };
 
 /// Calls of one endpoint at the same time: a receiver that takes a tenth of a second is told 160 times a second.
-const CALLS_MAX: usize = 16;
-/// Events read at a time: a hundred kilobytes usually, and six megabytes at most.
-const CHUNK: i64 = 100;
+pub(super) const CALLS_MAX: usize = 16;
+/// What is read at a time: a hundred kilobytes usually.
+const CHUNK: Portion = Portion { events: 100, bytes: 512 * 1024 };
 /// How often the place is stored while something is delivered.
 const STORE_EVERY: Duration = Duration::from_secs(1);
 /// Attempts after which the place is stored in any case.
@@ -129,14 +129,14 @@ impl Teller {
         app.feed.next_position().await?;
         let newest = app.ledger.webhook_attempts(row.number(), false, i64::MAX, 1).await?;
         let taken = app.ledger.webhook_taken(&row, place).await?;
-        let failures = app.ledger.webhook_attempts(row.number(), true, i64::MAX, attempts::KEPT_MAX).await?;
+        let failed = app.ledger.webhook_failed(&row, place).await?;
         let (now, now_instant) = (app.clock.now(), Instant::now());
         let mut remembered = Remembered { taken, ..Remembered::default() };
         // Since somebody changed the endpoint, it is another one.
-        for attempt in failures.into_iter().filter(|attempt| attempt.position > place && attempt.at >= row.updated_at) {
+        for attempt in failed.into_iter().filter(|attempt| attempt.at >= row.updated_at) {
             let due = now_instant + times.wait(attempt.attempt).saturating_sub(passed(attempt.at, now));
             let since = attempt.failing_since.unwrap_or(attempt.at);
-            remembered.failed.entry(attempt.position).or_insert(Failed { attempts: attempt.attempt, since, due });
+            remembered.failed.insert(attempt.position, Failed { attempts: attempt.attempt, since, due });
         }
         Ok(Some(Self {
             app,
@@ -240,7 +240,7 @@ impl Teller {
         }
         let upcast = Upcast::of(event)?;
         let facts = Facts::read(event, &upcast)?;
-        Ok(self.filter.takes(&facts).then(|| facts.license().map_or(Lane::Stream(event.aggregate_id), Lane::License)))
+        Ok(self.filter.takes(&facts).then(|| facts.lane()))
     }
 
     /// Makes the calls that are due; when the next one is.

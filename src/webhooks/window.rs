@@ -5,22 +5,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use keyledger_events::Timestamp;
-use uuid::Uuid;
 
-use crate::store::StoredEvent;
+use crate::{feed::Lane, store::StoredEvent};
 
 /// Events that are delivered, or wait, beyond the stored place: so many are delivered again at most when a server dies, and so many wait
 /// behind one that is not taken.
 pub(super) const EVENTS_MAX: usize = 256;
 /// Bytes of them: a hundred endpoints that are far behind stay within what a server has.
 const BYTES_MAX: usize = 4 * 1024 * 1024;
-
-/// Whose order is kept: a license's, or that of a stream which is about none.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Lane {
-    License(i64),
-    Stream(Uuid),
-}
 
 /// How often an event was not taken, since when, and when it is tried again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,7 +72,7 @@ impl Window {
         let failed = self.remembered.failed.remove(&event.position);
         let state = if self.remembered.taken.remove(&event.position) { State::Taken } else { State::Waiting };
         if let Some(lane) = lane {
-            self.bytes += bytes(event);
+            self.bytes += event.bytes();
             self.entries.insert(event.position, Entry { event: Arc::clone(event), lane, failed, state });
         }
     }
@@ -148,16 +140,14 @@ impl Window {
     /// The place was stored: what is before it is never delivered again.
     pub(super) fn stored(&mut self, place: i64) {
         self.entries = self.entries.split_off(&(place + 1));
-        self.bytes = self.entries.values().map(|entry| bytes(&entry.event)).sum();
+        self.bytes = self.entries.values().map(|entry| entry.event.bytes()).sum();
     }
-}
-
-fn bytes(event: &StoredEvent) -> usize {
-    event.payload.len() + event.metadata.len()
 }
 
 #[cfg(test)]
 mod tests {
+    use uuid::Uuid;
+
     use super::*;
 
     fn window(lanes: &[Option<i64>]) -> Window {

@@ -147,7 +147,16 @@ async fn a_folder_that_does_not_go_with_an_export_is_left_alone(backend: Backend
         on.ledger.run(&[&later[..], more].concat()).await.success();
         assert_eq!(lines(&on.ledger.directory().join("later")), reader.feed_lines(&format!("after={last}")).await);
     }
-    // Of a ledger that was put back it knows too much.
+    // Of a ledger that was put back it knows too much, or begins behind its end.
+    let contents = folder.join("_keyledger.json");
+    let text = std::fs::read_to_string(&contents).expect("what it is of");
+    let behind = on.ledger.directory().join("behind");
+    std::fs::create_dir(&behind).expect("a folder");
+    let mut of: Value = serde_json::from_str(&text).expect("JSON");
+    of["after"] = 9_999.into();
+    std::fs::write(behind.join("_keyledger.json"), of.to_string()).expect("a file");
+    let said = on.ledger.run(&["export", "--format", "parquet", "-o", "behind"]).await.failure(1);
+    assert!(said.contains("begins after event 9999") && said.contains("an old copy of it was put back"), "{said}");
     let ahead = "day=2199-01-01/events-000000000900-000000000999.parquet";
     std::fs::create_dir(folder.join("day=2199-01-01")).expect("a folder");
     std::fs::write(folder.join(ahead), "").expect("a file");

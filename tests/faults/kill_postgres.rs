@@ -1,11 +1,22 @@
 //! PostgreSQL dies under load and comes back: 503 while it is gone, recovery without a restart, nothing acknowledged lost.
 
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::time::Duration;
+
+use reqwest::Method;
+use serde_json::{Value, json};
+
 use crate::load::Load;
 use crate::support::cluster::Cluster;
-use crate::support::{Client, GLOBAL, Ledger, PRODUCT, eventually, fields, soak_rounds};
+use crate::support::feed::{position, positions};
+use crate::support::receiver::Receiver;
+use crate::support::{Client, GLOBAL, Ledger, PRODUCT, ServeOptions, eventually, fields, soak_rounds};
 
 const ROUNDS: usize = 20;
 const WORKERS: usize = 16;
+/// Rounds in which those who follow the log are watched.
+const FOLLOWED_ROUNDS: usize = 4;
 /// In every so manieth round PostgreSQL stays away until the server has given up on every change that was on its way.
 const LONG_OUTAGE_EVERY: usize = 8;
 
@@ -75,4 +86,112 @@ async fn a_server_that_finds_no_postgresql_at_start_says_so() {
     assert!(said.to_lowercase().contains("postgres") || said.to_lowercase().contains("database"), "{said}");
     cluster.restart().await;
     ledger.expect_intact().await;
+}
+
+/// Whoever follows the log goes on when PostgreSQL is back: a stream and a subscription with every event once, an endpoint with every event
+/// at least once, the statistics with what the log has.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn those_who_follow_the_log_lose_nothing_when_postgresql_dies() {
+    let cluster = Cluster::start().await;
+    let ledger = Ledger::on_postgres(&cluster.url());
+    let receiver = Receiver::start().await;
+    let server = ledger.serve_with(ServeOptions::args(&["--allow-outgoing", "127.0.0.0/8", "--webhook-hurry", "100"])).await;
+    let api = server.client();
+    let product = api.new_product().await;
+    let license = api.new_license(product, fields!(activation_limit: 0)).await;
+    let endpoint = api.admin_post("webhook-endpoints", json!({ "url": receiver.url("/"), "after": -1 })).await.expect(201)["number"].clone();
+    let subscription = |method, path: &str| api.request(method, &format!("/feed/v1/subscriptions/all{path}"));
+    api.admin_answer(subscription(Method::PUT, "").json(&json!({ "partitions": 1 }))).await.expect(200);
+    let (is_over, end) = (AtomicBool::new(false), AtomicI64::new(i64::MAX));
+
+    let writing = async {
+        for number in 0.. {
+            if is_over.load(Ordering::Relaxed) {
+                break;
+            }
+            let identifier = format!("{number}.example");
+            // What comes of it while PostgreSQL is away is not what is looked at here.
+            let _ = api.try_form("activate", fields!(license_key: &license, identifier: identifier)).await;
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let killing = async {
+        for round in 0..soak_rounds(FOLLOWED_ROUNDS) {
+            tokio::time::sleep(Duration::from_millis(rand::random_range(1_000..2_500))).await;
+            if round % 2 == 0 {
+                cluster.kill_9();
+            } else {
+                cluster.stop_immediately();
+            }
+            eventually("PostgreSQL is missed", || async { (api.verify(&license, "0.example").await.status == 503).then_some(()) }).await;
+            tokio::time::sleep(Duration::from_millis(rand::random_range(0..2_000))).await;
+            cluster.restart().await;
+            eventually("the server has recovered", || async { (api.verify(&license, "0.example").await.code() == 200).then_some(()) }).await;
+        }
+        is_over.store(true, Ordering::Relaxed);
+    };
+    let is_done = |seen: &[i64]| i64::try_from(seen.len()).expect("a count") >= end.load(Ordering::Relaxed);
+    let streaming = async {
+        let mut seen: Vec<i64> = Vec::new();
+        while !is_done(&seen) {
+            let Ok(mut stream) = api.with_own_connections().try_feed_stream("", seen.last().copied()).await else {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                continue;
+            };
+            while !is_done(&seen)
+                && let Some(event) = stream.event().await
+            {
+                seen.push(position(&event));
+            }
+        }
+        seen
+    };
+    let working = async {
+        let mut seen: Vec<i64> = Vec::new();
+        while !is_done(&seen) {
+            let batch = api.admin_answer(subscription(Method::POST, "/next").json(&json!({ "timeout": 200, "seconds": 2 }))).await;
+            if batch.status != 200 {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                continue;
+            }
+            let events = positions(batch.body["events"].as_array().expect("events"));
+            // The first word on it counts: said again, it may say that it was heard the first time.
+            let done = json!({ "lease": batch.body["lease"] });
+            while !matches!(api.admin_answer(subscription(Method::POST, "/acknowledge").json(&done)).await.status, 204 | 409) {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            // Handed out again, it begins where it began before: what was seen is told by its position.
+            let new = seen.last().map_or(0, |last| last + 1);
+            seen.extend(events.into_iter().filter(|position| *position >= new));
+        }
+        seen
+    };
+    let ending = async {
+        futures::future::join(writing, killing).await;
+        let count = ledger.event_count().await;
+        end.store(count, Ordering::Relaxed);
+        // One event more wakes those who wait.
+        api.new_license(product, fields!()).await;
+        count
+    };
+    let (count, streamed, worked) = tokio::join!(ending, streaming, working);
+    let all: Vec<i64> = (0..count).collect();
+    assert!(count > 100, "hardly anything was written: {count}");
+    assert_eq!(streamed[..all.len()], all, "each once and in order");
+    assert_eq!(worked[..all.len()], all, "in order and without gaps");
+    let lag = || async { (api.admin_get(&format!("webhook-endpoints/{endpoint}")).await.expect(200)["lag"] == 0).then_some(()) };
+    eventually("the endpoint was told of all", lag).await;
+    let told: BTreeSet<i64> =
+        receiver.received().iter().map(|received| position(&serde_json::from_str::<Value>(&received.body).expect("an event"))).collect();
+    assert!(all.iter().all(|position| told.contains(position)), "at least once");
+    let activations = eventually("the statistics are of the whole log", || async {
+        let page = api.admin_answer(api.request(Method::GET, "/feed/v1/statistics")).await.expect(200).clone();
+        let items = page["items"].as_array().expect("items").clone();
+        (page["position"] == page["head"]).then(|| items.iter().filter_map(|item| item["activations"].as_i64()).sum::<i64>())
+    })
+    .await;
+    let activated = api.feed_lines("type=license.activated").await.len();
+    assert_eq!(usize::try_from(activations).expect("a count"), activated);
+    ledger.expect_intact().await;
+    server.stop().await;
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 
 use crate::support::feed::{EventStream, Message, position, positions, types};
 use crate::support::{ApiKey, Backend, GLOBAL, PRODUCT, Running, ServeOptions, both_backends, eventually, fields, raw};
@@ -22,15 +22,20 @@ both_backends!(
     what_was_never_there_is_refused,
     a_client_that_takes_nothing_is_disconnected,
     a_client_that_was_too_slow_is_told,
+    a_page_that_nobody_takes_ends_with_its_connection,
+    no_more_ranges_are_read_at_once_than_there_is_room_for,
+    long_events_are_whole_in_every_form,
+    what_is_left_out_is_marked,
     a_range_ends_with_the_key_that_it_was_asked_with,
     what_has_come_to_its_end_is_not_asked_for_again,
     a_missing_event_is_not_passed_over,
     a_damaged_event_is_not_passed_over,
+    damaged_personal_data_is_not_passed_over,
     who_is_ahead_of_a_log_that_was_put_back_is_told,
 );
 
 fn quick() -> ServeOptions {
-    ServeOptions::args(&["--feed-heart-beat", "1", "--feed-patience", "1"])
+    ServeOptions::args(&["--feed-heart-beat", "1", "--feed-patience", "1", "--write-timeout", "6"])
 }
 
 /// A product with a license that is activated, refused at its limit and deactivated.
@@ -210,7 +215,8 @@ async fn what_one_server_commits_another_pushes_at_once() {
         waits.push(answered.elapsed());
     }
     waits.sort_unstable();
-    assert!(waits[waits.len() / 2] < Duration::from_millis(200), "{waits:?}");
+    // A heart-beat, with which it would come at the latest, is after fifteen seconds.
+    assert!(waits[waits.len() / 2] < Duration::from_secs(1), "{waits:?}");
 }
 
 async fn a_stream_ends_with_the_key_that_it_was_opened_with(backend: Backend) {
@@ -334,6 +340,27 @@ async fn ended(on: &Running, reason: &str) {
     eventually("it is given up", || async { on.api.plain("/metrics").await.1.contains(&metric).then_some(()) }).await;
 }
 
+/// The same on a connection that holds nothing for a client which doesn't read.
+async fn asked_narrowly(on: &Running, query: &str, accept: &str) -> TcpStream {
+    let socket = TcpSocket::new_v4().expect("a socket");
+    socket.set_recv_buffer_size(4_096).expect("a small buffer");
+    let mut socket = socket.connect(on.api.address().parse().expect("an address")).await.expect("a connection");
+    let key = &on.ledger.bootstrap_key;
+    let request =
+        format!("GET /feed/v1/events?{query} HTTP/1.1\r\nhost: x\r\naccept: {accept}\r\nauthorization: Bearer {key}\r\nconnection: close\r\n\r\n");
+    socket.write_all(request.as_bytes()).await.expect("a request");
+    socket
+}
+
+/// Events of the greatest length that is usual: a page of them is full before it has a thousand.
+async fn long_events(on: &Running, count: usize) {
+    let product = on.api.new_product().await;
+    for number in 0..count {
+        let value = format!("{number:03} {}", "long ".repeat(3_200));
+        on.api.form("create-product-meta", fields!(product_id: product, key: format!("K{number}"), value: value)).await.expect(273, PRODUCT);
+    }
+}
+
 /// What still comes, until the connection is closed.
 async fn rest(mut socket: TcpStream) -> Vec<u8> {
     let mut rest = Vec::new();
@@ -358,16 +385,87 @@ async fn a_client_that_takes_nothing_is_disconnected(backend: Backend) {
 async fn a_client_that_was_too_slow_is_told(backend: Backend) {
     let on = Running::start_with(backend, quick()).await;
     much(&on).await;
-    let (stream, range) =
-        (asked(&on, "text/event-stream", &on.ledger.bootstrap_key).await, asked(&on, "application/x-ndjson", &on.ledger.bootstrap_key).await);
-    let metric = "keyledger_feed_ended_total{reason=\"too_slow\"} 2";
-    eventually("both are given up", || async { on.api.plain("/metrics").await.1.contains(metric).then_some(()) }).await;
+    let given_up = async |accept: &str, which: usize| {
+        let socket = asked(&on, accept, &on.ledger.bootstrap_key).await;
+        let metric = format!("keyledger_feed_ended_total{{reason=\"too_slow\"}} {which}\n");
+        eventually("it is given up", || async { on.api.plain("/metrics").await.1.contains(&metric).then_some(()) }).await;
+        rest(socket).await
+    };
     // Who reads on soon enough is told why it ends, and where it was.
-    let (stream, range) = tokio::join!(rest(stream), rest(range));
+    let stream = given_up("text/event-stream", 1).await;
     let stream = String::from_utf8_lossy(&stream);
     assert!(stream.contains("event: end\ndata: {\"reason\":\"too_slow\"}\n\n"), "{}", &stream[stream.len().saturating_sub(300)..]);
     // A range is not whole: its last chunk is missing.
+    let range = given_up("application/x-ndjson", 2).await;
     assert!(!range.is_empty() && !range.ends_with(b"0\r\n\r\n"));
+}
+
+async fn a_page_that_nobody_takes_ends_with_its_connection(backend: Backend) {
+    let on = Running::start_with(backend, quick()).await;
+    long_events(&on, 320).await;
+    let socket = asked_narrowly(&on, "limit=1000", "application/cloudevents-batch+json").await;
+    // Also a busy machine has made it by then, and given it up.
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    let page = rest(socket).await;
+    let page = String::from_utf8_lossy(&page);
+    let length = page.split_once("content-length: ").and_then(|(_, rest)| rest.split_once('\r')).expect("a length").0;
+    let length: usize = length.parse().expect("a number");
+    assert!(length > 4_000_000 && page.len() < length, "{} of {length}", page.len());
+}
+
+async fn no_more_ranges_are_read_at_once_than_there_is_room_for(backend: Backend) {
+    let on = Running::start_with(backend, ServeOptions::args(&["--feed-patience", "120", "--write-timeout", "120"])).await;
+    much(&on).await;
+    let mut held = Vec::new();
+    for _ in 0..32 {
+        held.push(asked_narrowly(&on, "", "application/x-ndjson").await);
+    }
+    let range = || on.api.request(Method::GET, "/feed/v1/events").header("accept", "application/x-ndjson");
+    let all_are_taken = || async { (range().send().await.expect("an answer").status() == 503).then_some(()) };
+    eventually("all turns are taken", all_are_taken).await;
+    let refused = on.api.admin_answer(range()).await;
+    refused.expect_problem(503, "unavailable");
+    assert!(refused.headers.contains_key("retry-after"), "{:?}", refused.headers);
+    // Whoever goes leaves its turn; pages need none.
+    assert_eq!(on.api.feed_page("limit=1").await.1.len(), 1);
+    drop(held);
+    assert!(on.api.feed_lines("").await.len() > 10_000);
+}
+
+async fn long_events_are_whole_in_every_form(backend: Backend) {
+    let on = Running::start(backend).await;
+    long_events(&on, 150).await;
+    let count = on.ledger.event_count().await;
+    let all: Vec<i64> = (0..count).collect();
+    let lines = on.api.feed_lines("").await;
+    assert_eq!(positions(&lines), all);
+    assert_eq!(on.api.feed_lines("limit=100").await, lines[..100]);
+    assert_eq!(on.api.feed_page("limit=1000").await, (count - 1, lines.clone()));
+    let mut stream = on.api.feed_stream("", None).await;
+    for event in &lines {
+        assert_eq!(stream.event().await.as_ref(), Some(event));
+    }
+    let table = on.api.request(Method::GET, "/feed/v1/events").header("accept", "application/vnd.apache.parquet").send().await.expect("an answer");
+    let table = table.bytes().await.expect("a table");
+    let rows = parquet::file::serialized_reader::SerializedFileReader::new(table).expect("a table");
+    assert_eq!(parquet::file::reader::FileReader::metadata(&rows).file_metadata().num_rows(), count);
+}
+
+/// A stream that is of nothing says all the same how far it has come.
+async fn what_is_left_out_is_marked(backend: Backend) {
+    let on = Running::start(backend).await;
+    much(&on).await;
+    let mut stream = on.api.feed_stream("type=contract.*", None).await;
+    let started = Instant::now();
+    let mut marks = Vec::new();
+    while marks.last().is_none_or(|mark| *mark < 9_990) {
+        let message = stream.next().await.expect("a mark");
+        assert_eq!(message.data, "");
+        marks.extend(message.id);
+    }
+    assert!(started.elapsed() < Duration::from_secs(15), "before the first heart-beat");
+    let again = on.api.feed_stream("type=contract.*", marks.last().copied()).await;
+    drop(again);
 }
 
 async fn a_range_ends_with_the_key_that_it_was_asked_with(backend: Backend) {
@@ -418,32 +516,45 @@ async fn a_damaged_event_is_not_passed_over(backend: Backend) {
     nothing_is_passed_over(backend, |position| format!("UPDATE events SET metadata = '\"x\"' WHERE position = {position}")).await;
 }
 
+async fn damaged_personal_data_is_not_passed_over(backend: Backend) {
+    let (from, to) = ("'\"ciphertext\":\"'", "'\"ciphertext\":\"AAAA'");
+    let other = match backend {
+        Backend::Sqlite => format!("replace(payload, {from}, {to})"),
+        Backend::Postgres => format!("replace(payload::text, {from}, {to})::json"),
+    };
+    nothing_is_passed_over(backend, |position| format!("UPDATE events SET payload = {other} WHERE position = {position}")).await;
+}
+
 /// What is before a bad event is told in every form but a range, which is whole or breaks off; the event itself stops all.
 async fn nothing_is_passed_over(backend: Backend, damage: impl Fn(i64) -> String) {
     let on = Running::start(backend).await;
     life(&on).await;
     let bad = on.ledger.event_count().await - 3;
-    // Not from the feed, which would keep what it has read.
     let history = on.api.history("licenses/1/history", 10).await;
     let time = history.iter().find(|told| told["position"] == bad).and_then(|told| told["recorded_at"].as_str()).expect("a time");
-    raw::tamper(&on.ledger.place, &damage(bad)).await;
-    let (at, before) = on.api.feed_page("limit=1000").await;
+    // A server keeps the newest events that it has read.
+    let Running { server, ledger, .. } = on;
+    server.stop().await;
+    raw::tamper(&ledger.place, &damage(bad)).await;
+    let server = ledger.serve().await;
+    let api = server.client();
+    let (at, before) = api.feed_page("limit=1000").await;
     assert_eq!((at, positions(&before)), (bad - 1, (0..bad).collect()));
     let named = |answer: &crate::support::AdminAnswer| {
         assert!(answer.expect_problem(500, "internal-error").body.to_string().contains(&format!("event {bad} ")), "{}", answer.body);
     };
-    named(&on.api.feed_get(&format!("after={}", bad - 1)).await);
-    let range = on.api.request(Method::GET, "/feed/v1/events").header("accept", "application/x-ndjson");
+    named(&api.feed_get(&format!("after={}", bad - 1)).await);
+    let range = api.request(Method::GET, "/feed/v1/events").header("accept", "application/x-ndjson");
     assert!(range.send().await.expect("a head").text().await.is_err(), "it breaks off");
-    let subscription = |method, path: &str, body: Value| on.api.request(method, &format!("/feed/v1/subscriptions/all{path}")).json(&body);
-    on.api.admin_answer(subscription(Method::PUT, "", json!({ "partitions": 1 }))).await.expect(200);
-    let batch = on.api.admin_answer(subscription(Method::POST, "/next", json!({ "limit": 1000 }))).await.expect(200).clone();
+    let subscription = |method, path: &str, body: Value| api.request(method, &format!("/feed/v1/subscriptions/all{path}")).json(&body);
+    api.admin_answer(subscription(Method::PUT, "", json!({ "partitions": 1 }))).await.expect(200);
+    let batch = api.admin_answer(subscription(Method::POST, "/next", json!({ "limit": 1000 }))).await.expect(200).clone();
     assert_eq!(positions(batch["events"].as_array().expect("events")), (0..bad).collect::<Vec<_>>());
-    on.api.admin_answer(subscription(Method::POST, "/acknowledge", json!({ "lease": batch["lease"] }))).await.expect(204);
-    named(&on.api.admin_answer(subscription(Method::POST, "/next", json!({}))).await);
+    api.admin_answer(subscription(Method::POST, "/acknowledge", json!({ "lease": batch["lease"] }))).await.expect(204);
+    named(&api.admin_answer(subscription(Method::POST, "/next", json!({}))).await);
     // Also where what is wanted ends with it, and later events are there.
     for query in [String::new(), format!("to={time}")] {
-        let mut stream = on.api.feed_stream(&query, None).await;
+        let mut stream = api.feed_stream(&query, None).await;
         for position in 0..bad {
             assert_eq!(stream.event().await.map(|event| self::position(&event)), Some(position), "{query}");
         }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use nix::sys::signal::Signal;
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -211,6 +212,40 @@ async fn sums_survive_kill_9(backend: Backend) {
     let sums = complete(&server.client()).await;
     assert_eq!(sums, of_the_log(&server.client()).await);
     assert!(of_product(&sums, product)[2] > 0 && of_product(&sums, product)[5] > 0, "{sums:?}");
+    ledger.expect_intact().await;
+}
+
+/// Another server goes on where the one that added up stands still for longer than it holds the place, and neither adds anything twice.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_server_goes_on_adding_up() {
+    let ledger = Ledger::new(Backend::Postgres).await;
+    let one = ledger.serve_with(counting_every_second()).await;
+    let product = one.client().new_product().await;
+    let license = one.client().new_license(product, fields!(activation_limit: 0)).await;
+    complete(&one.client()).await;
+    let other = ledger.serve_at(&ledger.place.another_node("other"), counting_every_second()).await;
+    let more = async |api: &Client, round: &str| {
+        for number in 0..20 {
+            api.activate(&license, &format!("{round}-{number}.example")).await.expect(300, PRODUCT);
+        }
+    };
+    more(&one.client(), "both").await;
+    one.signal(Signal::SIGSTOP);
+    more(&other.client(), "other").await;
+    complete(&other.client()).await;
+    one.signal(Signal::SIGCONT);
+    more(&one.client(), "both again").await;
+    more(&other.client(), "both once more").await;
+    // One that is stopped leaves the place at once; one that is killed, when its time is over.
+    one.stop().await;
+    more(&other.client(), "one is stopped").await;
+    complete(&other.client()).await;
+    let third = ledger.serve_at(&ledger.place.another_node("third"), counting_every_second()).await;
+    other.kill_9();
+    more(&third.client(), "other is killed").await;
+    let sums = complete(&third.client()).await;
+    assert_eq!(sums, of_the_log(&third.client()).await);
+    assert_eq!(of_product(&sums, product)[2], 100 + 20);
     ledger.expect_intact().await;
 }
 

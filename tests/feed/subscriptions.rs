@@ -1,6 +1,7 @@
 //! Named subscriptions: the server keeps the place, hands out events with leases, and lets workers share them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use reqwest::Method;
@@ -18,6 +19,7 @@ both_backends!(
     a_subscription_is_changed_moved_and_deleted,
     another_filter_takes_back_what_is_handed_out,
     what_is_rarely_wanted_is_found,
+    who_has_seen_everything_lags_behind_nothing,
     a_lease_outlives_the_server_that_gave_it,
     what_cannot_be_is_said,
 );
@@ -90,11 +92,11 @@ async fn a_lease_that_runs_out_is_handed_out_again(backend: Backend) {
     let on = Running::start(backend).await;
     on.api.new_product().await;
     put(&on.api, "jobs", json!({ "partitions": 1 })).await.expect(200);
-    let first = next(&on.api, "jobs", json!({ "seconds": 1, "limit": 2 })).await.expect("events");
+    let first = next(&on.api, "jobs", json!({ "seconds": 3, "limit": 2 })).await.expect("events");
     assert_eq!(next(&on.api, "jobs", json!({})).await, None, "its only partition is handed out");
     // Held for longer, nobody else gets it.
-    call(&on.api, Method::POST, "/jobs/extend", json!({ "lease": first["lease"], "seconds": 2 })).await.expect(200);
-    tokio::time::sleep(Duration::from_millis(1_200)).await;
+    call(&on.api, Method::POST, "/jobs/extend", json!({ "lease": first["lease"], "seconds": 6 })).await.expect(200);
+    tokio::time::sleep(Duration::from_millis(3_200)).await;
     assert_eq!(next(&on.api, "jobs", json!({})).await, None);
     let again = next(&on.api, "jobs", json!({ "timeout": 20_000, "limit": 2 })).await.expect("events again");
     assert_eq!(again["events"], first["events"]);
@@ -136,6 +138,7 @@ async fn workers_share_a_subscription_and_each_license_keeps_its_order(backend: 
     };
     let product = on.api.new_product().await;
     put(&on.api, "shared", json!({ "partitions": 4, "types": ["license.*"] })).await.expect(200);
+    let is_written = &AtomicBool::new(false);
     let writing = async {
         let mut licenses = Vec::new();
         for _ in 0..24 {
@@ -146,6 +149,7 @@ async fn workers_share_a_subscription_and_each_license_keeps_its_order(backend: 
                 on.api.activate(license, identifier).await.expect(300, PRODUCT);
             }
         }
+        is_written.store(true, Ordering::Relaxed);
     };
     let worker = |number: u64| {
         let api = other.as_ref().filter(|_| number > 0).map_or_else(|| on.api.with_own_connections(), |other| other.client());
@@ -159,7 +163,7 @@ async fn workers_share_a_subscription_and_each_license_keeps_its_order(backend: 
                         acknowledge(&api, "shared", &batch["lease"]).await.expect(204);
                         seen.extend(events(&batch).iter().map(|event| (batch["partition"].clone(), event.clone())));
                     }
-                    None => idle += 1,
+                    None => idle += usize::from(is_written.load(Ordering::Relaxed)),
                 }
             }
             seen
@@ -263,6 +267,31 @@ async fn what_is_rarely_wanted_is_found(backend: Backend) {
     assert_eq!(types(events(&batch)), ["license.activated"]);
     acknowledge(&on.api, "rare", &batch["lease"]).await.expect(204);
     assert_eq!(next(&on.api, "rare", json!({})).await, None);
+}
+
+async fn who_has_seen_everything_lags_behind_nothing(backend: Backend) {
+    let on = Running::start(backend).await;
+    let product = on.api.new_product().await;
+    put(&on.api, "rare", json!({ "partitions": 4, "types": ["license.activated"] })).await.expect(200);
+    let license = on.api.new_license(product, fields!()).await;
+    on.api.activate(&license, "a.example").await.expect(300, PRODUCT);
+    assert_eq!(types(&drain(&on.api, "rare").await), ["license.activated"]);
+    on.api.new_license(product, fields!()).await;
+    let shown = async || call(&on.api, Method::GET, "/rare", Value::Null).await.expect(200).clone();
+    assert!(shown().await["lag"].as_i64() > Some(0), "nobody looked yet");
+    assert_eq!(drain(&on.api, "rare").await, Vec::<Value>::new());
+    let shown = shown().await;
+    let last = on.ledger.event_count().await - 1;
+    assert_eq!((&shown["position"], &shown["lag"]), (&json!(last), &json!(0)));
+    put(&on.api, "all", json!({ "partitions": 1 })).await.expect(200);
+    let list = call(&on.api, Method::GET, "", Value::Null).await.expect(200)["items"].clone();
+    assert_eq!((&list[0]["name"], list.as_array().map(Vec::len)), (&json!("all"), Some(2)));
+    assert_eq!(list[1], shown, "the list shows the same");
+    // With another filter, others may be wanted.
+    let shown = put(&on.api, "rare", json!({ "types": ["license.*"] })).await.expect(200).clone();
+    assert_eq!(shown["partitions"].as_array().map(Vec::len), Some(4), "their number stays, also where nothing is said of it");
+    assert!(shown["lag"].as_i64() > Some(0), "{shown}");
+    assert_eq!(types(&drain(&on.api, "rare").await), ["license.created"]);
 }
 
 async fn a_lease_outlives_the_server_that_gave_it(backend: Backend) {

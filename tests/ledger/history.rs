@@ -12,7 +12,8 @@ use keyledger::{
         history::{AsOf, HistoryFilter, Page, Question, Verdict},
     },
     store::{
-        Found, Head, Lookups, Publication, Rebuild, Snapshot, Statement, Store, StoreError, StoredEvent, StoredHandOut, StoredSubject, Transaction,
+        Found, Head, Lookups, Portion, Publication, Rebuild, Snapshot, Statement, Store, StoreError, StoredEvent, StoredHandOut, StoredSubject,
+        Transaction,
     },
     vault::MasterKey,
 };
@@ -77,8 +78,8 @@ impl Store for Counting {
         self.opened.store.head().await
     }
 
-    async fn events(&self, from: i64, limit: i64) -> Result<Vec<StoredEvent>, StoreError> {
-        self.count(self.opened.store.events(from, limit).await)
+    async fn portion(&self, from: i64, portion: Portion) -> Result<Vec<StoredEvent>, StoreError> {
+        self.count(self.opened.store.portion(from, portion).await)
     }
 
     async fn stream(&self, aggregate_type: &str, aggregate_id: Uuid, from: i64, limit: i64) -> Result<Vec<StoredEvent>, StoreError> {

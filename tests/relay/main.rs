@@ -5,6 +5,7 @@ mod support;
 
 mod clusters;
 mod kills;
+mod logins;
 mod streams;
 
 use async_nats::jetstream::{Context, message::StreamMessage};

@@ -6,10 +6,10 @@ use std::time::Duration;
 use async_nats::jetstream::stream::{Config, RetentionPolicy};
 
 use crate::support::nats::{NatsServer, messages, opened};
-use crate::support::{Backend, Client, Ledger, Running, ServeOptions, Server, eventually};
+use crate::support::{Backend, Client, Ledger, Running, ServeOptions, Server, eventually, raw};
 use crate::{STREAM, active, caught_up, expect_whole, position, relaying};
 
-async fn says(server: &Server, text: &str) {
+pub async fn says(server: &Server, text: &str) {
     eventually(&format!("the log says: {text}"), || async { server.log_text().contains(text).then_some(()) }).await;
 }
 
@@ -66,6 +66,33 @@ async fn what_is_worked_off_is_not_sent_again() {
     active(&server.client(), product, 2).await;
     let after = caught_up(&context, &on.ledger).await;
     assert_eq!(worked_off(&nats, after - before).await, (before..after).collect::<Vec<_>>());
+}
+
+/// A message of somebody else's behind events that are worked off: when it is taken away, it is still known where the relay was.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_strange_message_behind_what_is_worked_off_is_counted_as_none() {
+    let nats = NatsServer::start().await;
+    config(&nats, Config { retention: RetentionPolicy::WorkQueue, ..stream(&["keyledger.>"]) }).await;
+    let on = Running::start_with(Backend::Sqlite, relaying(&nats.url())).await;
+    let product = on.api.new_product().await;
+    let context = nats.context().await;
+    let before = caught_up(&context, &on.ledger).await;
+    let stored = "SELECT position FROM consumer WHERE name = 'nats/KEYLEDGER'";
+    eventually("the place is stored", || async { (raw::number(&on.ledger.place, stored).await == before - 1).then_some(()) }).await;
+    assert_eq!(worked_off(&nats, before).await, (0..before).collect::<Vec<_>>());
+    context.publish("keyledger.hello", "hello".into()).await.expect("sent").await.expect("published");
+    active(&on.api, product, 2).await;
+    says(&on.server, "only keyledger may publish to it").await;
+    // However often the relay looks meanwhile, which is every ten seconds; and another one comes.
+    context.publish("keyledger.hello", "hello again".into()).await.expect("sent").await.expect("published");
+    tokio::time::sleep(Duration::from_secs(12)).await;
+    let stream = opened(&context, STREAM).await;
+    let strange = stream.cached_info().state.last_sequence;
+    assert!(stream.delete_message(strange).await.expect("it can be deleted"));
+    assert!(stream.delete_message(strange - 1).await.expect("it can be deleted"));
+    let events = on.ledger.event_count().await;
+    assert_eq!(worked_off(&nats, events - before).await, (before..events).collect::<Vec<_>>());
+    assert!(!on.server.log_text().contains("have everything relayed anew"), "{}", on.server.log_text());
 }
 
 /// A consumer as the documentation has it; the positions of the events that it got.
@@ -139,6 +166,7 @@ async fn a_missing_permission_is_said() {
                        { user: test, password: test }] }";
     let nats = NatsServer::new("careful", crate::support::nats::free_port(), permissions);
     nats.restart();
+    nats.listens().await;
     let url = format!("nats://relay:secret@127.0.0.1:{}", nats.port);
     let on = Running::start_with(Backend::Sqlite, relaying(&url)).await;
     says(&on.server, "Permissions Violation").await;
@@ -253,6 +281,7 @@ async fn a_server_with_tls_and_a_password_lets_the_relay_in() {
     );
     std::fs::write(nats.folder().join("secure.conf"), secure).expect("written");
     nats.restart();
+    nats.listens().await;
     let port = nats.port;
     let ledger = Ledger::new(Backend::Sqlite).await;
     let tls = |login: &str| format!("tls://{login}127.0.0.1:{port}");

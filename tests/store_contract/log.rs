@@ -1,6 +1,6 @@
 //! The log: it is read as it was written, and nothing but appending is possible.
 
-use keyledger::store::{Store, StoreError, WriteSet};
+use keyledger::store::{Portion, Store, StoreError, WriteSet};
 use keyledger_events::{SubjectKind, Timestamp};
 use uuid::Uuid;
 
@@ -12,6 +12,7 @@ use crate::{
 
 on_both_backends!(
     events_are_read_as_they_were_written,
+    a_portion_is_bounded_in_events_and_bytes,
     the_head_is_read_as_it_was_written,
     the_log_cannot_be_changed,
     a_position_that_is_not_the_next_is_refused,
@@ -29,6 +30,26 @@ async fn events_are_read_as_they_were_written(place: &Place) {
     assert_eq!(store.events(2, 2).await.unwrap(), all[2..4]);
     assert_eq!(store.events(5, 10).await.unwrap(), []);
     assert_eq!(place.open().await.unwrap().events(0, 100).await.unwrap(), all);
+}
+
+async fn a_portion_is_bounded_in_events_and_bytes(place: &Place) {
+    let store = place.founded().await;
+    commit(store.as_ref(), 5, |_| {}).await;
+    let all: Vec<_> = (0..5).map(event).collect();
+    let two = all[0].bytes() + all[1].bytes();
+    for (from, events, bytes, expected) in [
+        (0, 3, usize::MAX, 0..3),
+        (0, 9, two, 0..2),
+        (0, 9, two - 1, 0..2),
+        (0, 9, two + 1, 0..3),
+        (1, 9, 1, 1..2),
+        (3, 9, usize::MAX, 3..5),
+        (0, 9, 0, 0..0),
+    ] {
+        assert_eq!(store.portion(from, Portion { events, bytes }).await.unwrap(), all[expected], "{from} {events} {bytes}");
+    }
+    // Nothing is left behind that the next one would read.
+    assert_eq!(store.events(0, 9).await.unwrap(), all);
 }
 
 async fn the_head_is_read_as_it_was_written(place: &Place) {

@@ -301,9 +301,8 @@ pub fn decide(
             let paused = EndpointPaused { endpoint, personal, position: *position, reason: *reason };
             state.paused.is_none().then_some(WebhookEndpointEvent::EndpointPaused(paused))
         }
-        WebhookEndpointCommand::Resume => {
-            state.paused.is_some().then_some(WebhookEndpointEvent::EndpointResumed(EndpointResumed { endpoint, personal }))
-        }
+        // Also where it goes on anyway: what waits is tried at once.
+        WebhookEndpointCommand::Resume => Some(WebhookEndpointEvent::EndpointResumed(EndpointResumed { endpoint, personal })),
         WebhookEndpointCommand::Replay { after } => {
             Some(WebhookEndpointEvent::EndpointReplayed(EndpointReplayed { after: *after, endpoint, personal }))
         }

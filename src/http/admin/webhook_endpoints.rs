@@ -303,7 +303,8 @@ pub async fn pause(call: AdminCall, (): ()) -> Replied<Shown<WebhookEndpoint>> {
     changed(&call, WebhookEndpointCommand::Pause { reason: PauseReason::Operator, position: None }).await
 }
 
-pub const RESUME: Doc = Doc::new("Resume a web hook endpoint").details("It goes on where it was paused.");
+pub const RESUME: Doc =
+    Doc::new("Resume a web hook endpoint").details("It goes on where it was paused; paused or not, what waits for another try is tried at once.");
 
 pub async fn resume(call: AdminCall, (): ()) -> Replied<Shown<WebhookEndpoint>> {
     changed(&call, WebhookEndpointCommand::Resume).await
@@ -361,8 +362,9 @@ pub struct AttemptQuery {
     pub after: Option<String>,
 }
 
-pub const ATTEMPTS: Doc =
-    Doc::new("The calls of a web hook endpoint").details("Newest first: the newest thousand, and the newest thousand that failed. A second late.");
+pub const ATTEMPTS: Doc = Doc::new("The calls of a web hook endpoint").details(
+    "Newest first: the newest thousand, the newest thousand that failed, and the last one of each event that is not done with. A second late.",
+);
 
 pub async fn attempts(call: AdminCall, Query(query): Query<AttemptQuery>) -> Replied<Paged<Attempt>> {
     let number = call.number("endpoint")?;

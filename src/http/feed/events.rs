@@ -28,7 +28,7 @@ use crate::{
         envelope,
         turns::turn,
     },
-    store::StoredEvent,
+    store::{Portion, StoredEvent},
 };
 
 /// Events that one page looks at: where a filter takes none of them, the page is empty and says how far it has come.
@@ -37,9 +37,9 @@ const PAGE_LOOKS_AT: i64 = 20_000;
 const PAGE_BYTES: usize = 4 * 1024 * 1024;
 /// Events looked at between two marks of where a stream has come to.
 const MARK_EVERY: i64 = 10_000;
-/// Events read at a time, for pages and streams: a few hundred kilobytes.
-const CHUNK: i64 = 250;
-/// Ranges at the same time: each reads ahead, a few megabytes usually.
+/// What is read at a time, for pages and streams.
+const CHUNK: Portion = Portion { events: 250, bytes: 256 * 1024 };
+/// Ranges at the same time: each reads ahead, a few megabytes usually, and some tens at most.
 static RANGES: Semaphore = Semaphore::const_new(32);
 /// Of those, tables: each has some tens of megabytes in memory.
 static TABLES: Semaphore = Semaphore::const_new(4);
@@ -149,8 +149,8 @@ impl Following {
     }
 
     /// Writes of what comes next, of so many events at most, what is wanted. `false` where there is nothing yet.
-    async fn advance(&mut self, app: &App, chunk: i64, frame: Frame, out: &mut Vec<u8>) -> Replied<bool> {
-        let chunk = chunk.min(self.through.saturating_sub(self.position));
+    async fn advance(&mut self, app: &App, chunk: Portion, frame: Frame, out: &mut Vec<u8>) -> Replied<bool> {
+        let chunk = chunk.at_most(self.through.saturating_sub(self.position));
         let known = app.ledger.head_position();
         if self.position >= known {
             return Err(beyond(self.position, known - 1));
@@ -188,7 +188,7 @@ pub async fn events(call: AdminCall, request: FeedRequest) -> Replied<Events> {
     let range = Following::new(&call, &request).await?;
     match request.format {
         Format::Batch => page(&call.app, range, request.timeout).await,
-        Format::EventStream => stream(call, range, &request),
+        Format::EventStream => stream(call, range),
         Format::Range(form) => finite(call, range, form, &request).await,
     }
 }
@@ -202,7 +202,7 @@ async fn page(app: &App, mut range: Following, timeout: Duration) -> Replied<Eve
         moved.mark_unchanged();
         while out.len() < PAGE_BYTES && range.position - begin < PAGE_LOOKS_AT && !range.is_at_end() {
             // What a filter leaves out is not worth a read of its own.
-            let chunk = if range.filter == Filter::default() { range.room.min(CHUNK) } else { CHUNK };
+            let chunk = if range.filter == Filter::default() { CHUNK.at_most(range.room) } else { CHUNK };
             match range.advance(app, chunk, Frame::Element, &mut out).await {
                 Ok(true) => {}
                 Ok(false) => break,
@@ -233,8 +233,8 @@ async fn page(app: &App, mut range: Following, timeout: Duration) -> Replied<Eve
     Ok(Events { status: Events::STATUS, content_type: BATCH, position: Some(range.position), body: out.into() })
 }
 
-fn begin(call: AdminCall, request: &FeedRequest) -> Replied<(Sender, Sending)> {
-    Ok(sending(to_follow()?, call, request.hang_up.clone()))
+fn begin(call: AdminCall) -> Replied<(Sender, Sending)> {
+    Ok(sending(to_follow()?, call))
 }
 
 async fn finite(call: AdminCall, following: Following, form: Form, request: &FeedRequest) -> Replied<Events> {
@@ -243,7 +243,9 @@ async fn finite(call: AdminCall, following: Following, form: Form, request: &Fee
         Form::Parquet => Some(turn(&TABLES, TURN_WITHIN, "Too many tables are made at the moment.").await?),
     };
     let turn = turn(&RANGES, TURN_WITHIN, "Too many ranges are read at the moment.").await?;
-    let (mut sender, body) = begin(call, request)?;
+    let (sender, body) = begin(call)?;
+    // Others wait for what it holds.
+    let mut sender = sender.paced();
     let app = sender.app();
     let through = following.through.min(app.ledger.head_position() - 1);
     let (after, room) = (following.position, following.room());
@@ -277,12 +279,12 @@ async fn finite(call: AdminCall, following: Following, form: Form, request: &Fee
     Ok(Events { status: Events::STATUS, content_type, position, body: body.into_body() })
 }
 
-fn stream(call: AdminCall, range: Following, request: &FeedRequest) -> Replied<Events> {
+fn stream(call: AdminCall, range: Following) -> Replied<Events> {
     let position = Some(range.position);
     if range.is_at_end() {
         return Ok(Events { status: StatusCode::NO_CONTENT, content_type: EVENT_STREAM, position, body: Body::empty() });
     }
-    let (mut sender, body) = begin(call, request)?;
+    let (mut sender, body) = begin(call)?;
     tokio::spawn(async move {
         let ended = follow(range, &mut sender).await;
         sender.say_goodbye(&ended);

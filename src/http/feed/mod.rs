@@ -6,10 +6,9 @@ mod sending;
 pub mod statistics;
 pub mod subscriptions;
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Notify, Semaphore, SemaphorePermit};
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::admin::{AdminCall, Check, Kind, Problem, Replied};
 use crate::feed::{FeedError, Sight};
@@ -45,21 +44,6 @@ fn timeout(check: &mut Check, pointer: &str, ms: i64) -> Duration {
     Duration::from_millis(ms.clamp(0, TIMEOUT_MAX_MS).unsigned_abs())
 }
 
-/// Ends the connection that a request came on: the only way to be rid of a client that takes nothing.
-#[derive(Clone, Default)]
-pub struct HangUp(Arc<Notify>);
-
-impl HangUp {
-    pub fn hang_up(&self) {
-        self.0.notify_one();
-    }
-
-    /// Until it is asked for.
-    pub async fn asked_for(&self) {
-        self.0.notified().await;
-    }
-}
-
 /// What the caller's key may see.
 async fn sight(call: &AdminCall) -> Replied<Sight> {
     Ok(Sight { keys: call.may(LICENSE_KEYS).await?, personal: call.may(PERSONAL_DATA).await? })
@@ -69,6 +53,13 @@ impl From<FeedError> for Problem {
     fn from(error: FeedError) -> Self {
         match error {
             FeedError::Store(error) => error.into(),
+            FeedError::Unreadable(error) if error.is_newer => {
+                tracing::warn!(%error, "the log has events that this program does not know");
+                Self::new(
+                    Kind::Unavailable,
+                    format!("Event {} can't be read: {}. Ask another server, or update this one.", error.position, error.problem),
+                )
+            }
             FeedError::Unreadable(error) => {
                 tracing::error!(%error, "the log is damaged");
                 Self::new(Kind::InternalError, format!("The log is damaged: {error}."))

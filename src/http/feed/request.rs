@@ -8,7 +8,7 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 use utoipa::openapi::{RefOr, Schema};
 
-use super::{HangUp, timeout};
+use super::timeout;
 use crate::{
     feed::{Filter, Form},
     http::{
@@ -104,7 +104,6 @@ pub struct FeedRequest {
     pub through: Option<i64>,
     pub limit: Option<i64>,
     pub timeout: Duration,
-    pub hang_up: HangUp,
 }
 
 impl FeedRequest {
@@ -136,15 +135,7 @@ impl FeedRequest {
         let types = query.r#type.iter().flat_map(|types| types.split(',')).map(|name| name.trim().to_owned()).collect();
         let filter = check.parsed("type", Filter::new(types, query.product, query.license, from, to));
         check.end()?;
-        Ok(Self {
-            format,
-            filter: filter.unwrap_or_default(),
-            after,
-            through: query.through,
-            limit,
-            timeout,
-            hang_up: head.extensions.get().cloned().unwrap_or_default(),
-        })
+        Ok(Self { format, filter: filter.unwrap_or_default(), after, through: query.through, limit, timeout })
     }
 }
 

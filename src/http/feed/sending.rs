@@ -10,20 +10,35 @@ use futures::stream;
 use tokio::sync::{SemaphorePermit, mpsc, oneshot};
 use tokio::time::Instant;
 
-use super::{HangUp, READ};
+use super::READ;
 use crate::{
     app::App,
     http::admin::{AdminCall, Problem},
 };
 
-/// How long a client that took nothing is given for the goodbye.
-const GOODBYE_WITHIN: Duration = Duration::from_secs(5);
-
-/// Pieces that may be on their way at the end, with the goodbye.
-const PIECES_LEFT: u32 = 3;
-
 /// Bytes that are sent at a time: even a slow line takes them within the patience there is.
 const PIECE_BYTES: usize = 256 * 1024;
+
+/// Bytes a second that a client must take of what others wait for: with less, a range of a million events would hold its turn for hours.
+const PACE_BYTES: u32 = 64 * 1024;
+
+/// How long a client may still be waited for. It has its patience to begin with, uses it up, and earns it anew with what it takes.
+#[derive(Clone, Copy, Debug)]
+struct Pace {
+    left: Duration,
+    patience: Duration,
+}
+
+impl Pace {
+    fn new(patience: Duration) -> Self {
+        Self { left: patience, patience }
+    }
+
+    fn take(&mut self, waited: Duration, bytes: usize) {
+        let earned = Duration::from_secs(1).mul_f64(bytes as f64 / f64::from(PACE_BYTES));
+        self.left = (self.left.saturating_sub(waited) + earned).min(self.patience);
+    }
+}
 
 /// Why a stream ended.
 #[derive(Debug)]
@@ -71,7 +86,7 @@ pub struct Sender {
     call: AdminCall,
     /// When the caller's key is looked at next.
     beat_at: Instant,
-    hang_up: HangUp,
+    pace: Option<Pace>,
 }
 
 /// Where they come out.
@@ -87,17 +102,23 @@ struct Held {
     _there: oneshot::Sender<()>,
 }
 
-pub fn sending(permit: SemaphorePermit<'static>, call: AdminCall, hang_up: HangUp) -> (Sender, Sending) {
+pub fn sending(permit: SemaphorePermit<'static>, call: AdminCall) -> (Sender, Sending) {
     // One piece waits while another is on its way.
     let (sender, pieces) = mpsc::channel(1);
     let last = Arc::new(Mutex::new(Last::default()));
     let (there, gone) = oneshot::channel();
     let held = Held { _permit: permit, _there: there };
     let beat_at = Instant::now() + call.app.config.feed.heart_beat;
-    (Sender { pieces: sender, gone, last: Arc::clone(&last), call, beat_at, hang_up }, Sending { pieces, last, held })
+    (Sender { pieces: sender, gone, last: Arc::clone(&last), call, beat_at, pace: None }, Sending { pieces, last, held })
 }
 
 impl Sender {
+    /// One whose client must not take its time.
+    pub fn paced(self) -> Self {
+        let pace = Pace::new(self.patience());
+        Self { pace: Some(pace), ..self }
+    }
+
     /// Sends bytes; none are as good for having the caller's key looked at.
     ///
     /// # Errors
@@ -112,10 +133,15 @@ impl Sender {
                 return Ok(());
             }
             let piece = bytes.split_to(bytes.len().min(PIECE_BYTES));
-            self.pieces.send_timeout(piece, self.patience()).await.map_err(|error| match error {
+            let (length, begun) = (piece.len(), Instant::now());
+            let patience = self.pace.map_or(self.patience(), |pace| pace.left);
+            self.pieces.send_timeout(piece, patience).await.map_err(|error| match error {
                 mpsc::error::SendTimeoutError::Timeout(_) => Ended::TooSlow,
                 mpsc::error::SendTimeoutError::Closed(_) => Ended::Gone,
             })?;
+            if let Some(pace) = &mut self.pace {
+                pace.take(begun.elapsed(), length);
+            }
         }
     }
 
@@ -169,16 +195,6 @@ impl Sender {
             tracing::warn!(?problem, "a stream of events ended");
         }
         *self.last.lock().unwrap_or_else(PoisonError::into_inner) = last;
-        if !matches!(ended, Ended::Gone) {
-            // It may take nothing ever again: the connection would stay, and what waits in it.
-            let within = if matches!(ended, Ended::TooSlow) { GOODBYE_WITHIN } else { self.patience() * PIECES_LEFT };
-            let Self { gone, hang_up, .. } = self;
-            tokio::spawn(async move {
-                if tokio::time::timeout(within, gone).await.is_err() {
-                    hang_up.hang_up();
-                }
-            });
-        }
     }
 }
 
@@ -203,5 +219,33 @@ impl Sending {
             }
         });
         Body::from_stream(body)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_takes_its_time_uses_up_its_patience() {
+        let (patience, second) = (Duration::from_secs(20), Duration::from_secs(1));
+        // As fast as it must be, and faster, for as long as it likes.
+        let mut pace = Pace::new(patience);
+        for _ in 0..1_000 {
+            pace.take(4 * second, PIECE_BYTES);
+            pace.take(second, PIECE_BYTES);
+        }
+        assert_eq!(pace.left, patience);
+        // A pause is made up for.
+        pace.take(15 * second, PIECE_BYTES);
+        assert_eq!(pace.left, 9 * second);
+        pace.take(Duration::ZERO, 4 * PIECE_BYTES);
+        assert_eq!(pace.left, patience);
+        // Half as fast.
+        let pieces = (0..).find(|_| {
+            pace.take(8 * second, PIECE_BYTES);
+            pace.left < 8 * second
+        });
+        assert_eq!(pieces, Some(3));
     }
 }

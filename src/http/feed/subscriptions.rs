@@ -14,7 +14,7 @@ use uuid::Uuid;
 use super::{sight, timeout, to_follow};
 use crate::{
     app::App,
-    feed::{Batch, Filter, Next, PARTITIONS_DEFAULT, PARTITIONS_MAX, Place, SUBSCRIPTIONS_MAX, SubscribeError, Subscription, Subscriptions},
+    feed::{Batch, Filter, Next, PARTITIONS_MAX, Place, SUBSCRIPTIONS_MAX, SubscribeError, Subscription, Subscriptions},
     http::{
         admin::{AdminCall, Check, Done, Json, Problem, Replied, Reply, Shown},
         doc::{self, Doc, Field, Given, Parameter, Shape},
@@ -51,7 +51,7 @@ pub struct NewSubscription {
     pub product: Option<i64>,
     /// Only events of this license.
     pub license: Option<i64>,
-    /// How many workers can share it, 8 unless given. With 1 all events keep their order, else those of each license.
+    /// How many workers can share it: 8 where it is made and nothing is said, and later as many as there are. With 1 all events keep their order, else those of each license.
     #[schema(minimum = 1, maximum = 64)]
     pub partitions: Option<i64>,
     /// Begins after this event, where it is made; with the first event, where it is not said.
@@ -90,11 +90,11 @@ pub struct PartitionShown {
 }
 
 impl SubscriptionShown {
-    fn new(subscription: Subscription, places: &[Place], next_position: i64) -> Self {
-        let position = places.iter().map(|place| place.position).min().unwrap_or(-1);
-        let partition = |place: &Place| PartitionShown {
+    fn new(places: Vec<Place>, subscription: Subscription, next_position: i64) -> Self {
+        let position = places.iter().map(|place| place.done).min().unwrap_or(-1);
+        let partition = |place: Place| PartitionShown {
             number: place.number,
-            position: place.position,
+            position: place.done,
             leased_until: place.leased_until,
             leased_through: place.leased_through,
         };
@@ -104,7 +104,7 @@ impl SubscriptionShown {
             made_at: subscription.made_at,
             position,
             lag: (next_position - 1 - position).max(0),
-            partitions: places.iter().map(partition).collect(),
+            partitions: places.into_iter().map(partition).collect(),
         }
     }
 }
@@ -137,17 +137,18 @@ fn subscriptions(app: &App) -> Subscriptions<'_> {
 
 async fn shown(app: &App, subscription: Subscription, next_position: i64) -> Replied<SubscriptionShown> {
     let places = subscriptions(app).places(&subscription.name).await?;
-    Ok(SubscriptionShown::new(subscription, &places, next_position))
+    Ok(SubscriptionShown::new(places, subscription, next_position))
 }
 
 pub const LIST: Doc = Doc::new("All subscriptions").details("In the order of their names.");
 
 pub async fn list(call: AdminCall, (): ()) -> Replied<Shown<SubscriptionList>> {
-    let (mut items, next_position) = (Vec::new(), call.app.feed.next_position().await?);
-    for subscription in subscriptions(&call.app).all("", SUBSCRIPTIONS_MAX).await? {
-        items.push(shown(&call.app, subscription, next_position).await?);
-    }
-    Ok(Shown(SubscriptionList { items }))
+    let next_position = call.app.feed.next_position().await?;
+    let mut places = subscriptions(&call.app).all_places().await?;
+    let all = subscriptions(&call.app).all("", SUBSCRIPTIONS_MAX).await?;
+    // One that is so new that it had no places yet is there the next time.
+    let shown = |subscription: Subscription| Some(SubscriptionShown::new(places.remove(&subscription.name)?, subscription, next_position));
+    Ok(Shown(SubscriptionList { items: all.into_iter().filter_map(shown).collect() }))
 }
 
 pub const SHOW: Doc = Doc::new("A subscription, and how far it has come").parameters(&[NAME]);
@@ -172,8 +173,7 @@ pub async fn put(call: AdminCall, Json(new): Json<NewSubscription>) -> Replied<S
     if name.is_empty() || name.len() > NAME_CHARS_MAX || !name.bytes().all(is_name) {
         check.wrong("subscription", format!("must be 1 to {NAME_CHARS_MAX} letters, digits, dots, hyphens or underscores."));
     }
-    let partitions = new.partitions.unwrap_or(PARTITIONS_DEFAULT);
-    if !(1..=PARTITIONS_MAX).contains(&partitions) {
+    if new.partitions.is_some_and(|partitions| !(1..=PARTITIONS_MAX).contains(&partitions)) {
         check.wrong("/partitions", format!("must be 1 to {PARTITIONS_MAX}."));
     }
     let next_position = call.app.feed.next_position().await?;
@@ -181,7 +181,7 @@ pub async fn put(call: AdminCall, Json(new): Json<NewSubscription>) -> Replied<S
     check_place(&mut check, after, next_position);
     let filter = check.parsed("/types", Filter::new(new.types, new.product, new.license, None, None));
     check.end()?;
-    subscriptions(&call.app).put(name, &filter.unwrap_or_default(), partitions, after).await?;
+    subscriptions(&call.app).put(name, &filter.unwrap_or_default(), new.partitions, after).await?;
     let subscription = subscriptions(&call.app).one(name).await?;
     Ok(Shown(shown(&call.app, subscription, next_position).await?))
 }

@@ -37,6 +37,16 @@ pub struct WebhookAttempt {
 /// The events behind a place that were taken since the endpoint began for the last time: not more than go beyond a place.
 const TAKEN: &str = "SELECT position FROM webhook_attempt WHERE endpoint = $1 AND replays = $2 AND position > $3 AND error IS NULL";
 
+/// Of the events behind a place, the number of the last attempt that failed since the endpoint began for the last time.
+pub const WEBHOOK_LAST_FAILURES: &str = "SELECT max(number) FROM webhook_attempt WHERE endpoint = $1 AND replays = $2 AND position > $3 \
+                                         AND error IS NOT NULL GROUP BY position";
+
+static FAILED: LazyLock<String> =
+    LazyLock::new(|| format!("SELECT {ATTEMPT_COLUMNS} FROM webhook_attempt WHERE endpoint = $1 AND number IN ({WEBHOOK_LAST_FAILURES})"));
+
+/// What the place in the log of an endpoint `t` is called, as [`place_name`] has it.
+pub const WEBHOOK_PLACE: &str = "'webhook/' || t.number || '/' || t.replays";
+
 /// What the place in the log is called: each beginning has a place of its own.
 #[must_use]
 pub fn place_name(row: &WebhookEndpointRow) -> String {
@@ -46,7 +56,7 @@ pub fn place_name(row: &WebhookEndpointRow) -> String {
 fn views(condition: &str) -> String {
     format!(
         "SELECT {}, coalesce(c.position, t.begun_after), (SELECT next_position FROM head) - 1 - coalesce(c.position, t.begun_after) \
-         FROM webhook_endpoint t LEFT JOIN consumer c ON c.name = 'webhook/' || t.number || '/' || t.replays \
+         FROM webhook_endpoint t LEFT JOIN consumer c ON c.name = {WEBHOOK_PLACE} \
          WHERE NOT t.deleted AND {condition}",
         columns(Table::WebhookEndpoint, "t")
     )
@@ -121,6 +131,15 @@ impl Ledger {
     pub async fn webhook_taken(&self, row: &WebhookEndpointRow, place: i64) -> Result<HashSet<i64>, StoreError> {
         let rows = self.query_list(TAKEN, vec![row.number().into(), row.endpoint.replays.into(), place.into()]).await?;
         rows.into_iter().map(|row| read(Table::WebhookEndpoint, row, Values::int)).collect()
+    }
+
+    /// The events behind the place of an endpoint that were not taken: the last attempt of each. There are no more than go beyond a place.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn webhook_failed(&self, row: &WebhookEndpointRow, place: i64) -> Result<Vec<WebhookAttempt>, StoreError> {
+        let rows = self.query_list(FAILED.as_str(), vec![row.number().into(), row.endpoint.replays.into(), place.into()]).await?;
+        rows.into_iter().map(|row| read(Table::WebhookEndpoint, row, attempt)).collect()
     }
 
     /// The attempts of an endpoint, newest first, below a number: all of them, or those that failed.

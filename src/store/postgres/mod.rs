@@ -38,7 +38,8 @@ use self::{
     value::{Cell, Parameter},
 };
 use super::{
-    Found, Head, Lookups, Publication, Rebuild, Snapshot, Statement, Store, StoreError, StoredEvent, StoredHandOut, StoredSubject, Transaction,
+    Found, Head, Lookups, Portion, Publication, Rebuild, Snapshot, Statement, Store, StoreError, StoredEvent, StoredHandOut, StoredSubject,
+    Transaction,
 };
 
 /// Queries that share a connection cost less than those that each have one, and the server works on one of them at a time.
@@ -148,8 +149,8 @@ impl Store for PostgresStore {
         self.read(|session| Box::pin(async move { read::read_head(&session).await })).await
     }
 
-    async fn events(&self, from: i64, limit: i64) -> Result<Vec<StoredEvent>, StoreError> {
-        self.read(|session| Box::pin(async move { read::events(&session, from, limit).await })).await
+    async fn portion(&self, from: i64, portion: Portion) -> Result<Vec<StoredEvent>, StoreError> {
+        self.read(|session| Box::pin(async move { read::events(&session, from, portion).await })).await
     }
 
     async fn stream(&self, aggregate_type: &str, aggregate_id: Uuid, from: i64, limit: i64) -> Result<Vec<StoredEvent>, StoreError> {

@@ -11,10 +11,10 @@ use uuid::Uuid;
 use super::{
     error::{OrStoreError, store_error},
     session::{Call, Session},
-    sql::{BEFORE_REPLACEMENT, EVENTS, EVENTS_OF_STREAM, EVENTS_OF_STREAMS, HEAD, Sql},
+    sql::{BEFORE_REPLACEMENT, EVENTS, EVENTS_OF_STREAM, EVENTS_OF_STREAMS, HEAD, PORTION, Sql},
     value::{Cell, Datum, Id, Parameter, Time},
 };
-use crate::store::{Found, Head, Lookups, StoreError, StoredEvent, StoredRequest, StoredSubject};
+use crate::store::{Found, Head, Lookups, Portion, StoreError, StoredEvent, StoredRequest, StoredSubject};
 
 pub(super) fn column<'a>(cells: impl IntoIterator<Item = Cell<'a>>) -> Parameter<'a> {
     Parameter::Column(cells.into_iter().collect())
@@ -46,18 +46,22 @@ pub(super) async fn read_head(session: &Session) -> Result<Head, StoreError> {
     head(&session.query(HEAD, &[]).await.or_store_error()?)
 }
 
-pub(super) async fn events(session: &Session, from: i64, limit: i64) -> Result<Vec<StoredEvent>, StoreError> {
-    found_events(session, &EVENTS, [Cell::Int(from), Cell::Int(limit)]).await
+pub(super) async fn events(session: &Session, from: i64, portion: Portion) -> Result<Vec<StoredEvent>, StoreError> {
+    match i64::try_from(portion.bytes) {
+        Ok(bytes) => found_events(session, &PORTION, [Cell::Int(from), Cell::Int(portion.events), Cell::Int(bytes)], portion.bytes).await,
+        Err(_) => found_events(session, &EVENTS, [Cell::Int(from), Cell::Int(portion.events)], portion.bytes).await,
+    }
 }
 
 pub(super) async fn stream(session: &Session, aggregate_type: &str, id: Uuid, from: i64, limit: i64) -> Result<Vec<StoredEvent>, StoreError> {
     session.refresh_plans().await.or_store_error()?;
-    found_events(session, &EVENTS_OF_STREAM, [Cell::Text(aggregate_type), Cell::Uuid(id), Cell::Int(from), Cell::Int(limit)]).await
+    found_events(session, &EVENTS_OF_STREAM, [Cell::Text(aggregate_type), Cell::Uuid(id), Cell::Int(from), Cell::Int(limit)], usize::MAX).await
 }
 
 pub(super) async fn streams(session: &Session, aggregate_type: &str, after: (Uuid, i64), limit: i64) -> Result<Vec<StoredEvent>, StoreError> {
     session.refresh_plans().await.or_store_error()?;
-    found_events(session, &EVENTS_OF_STREAMS, [Cell::Text(aggregate_type), Cell::Uuid(after.0), Cell::Int(after.1), Cell::Int(limit)]).await
+    found_events(session, &EVENTS_OF_STREAMS, [Cell::Text(aggregate_type), Cell::Uuid(after.0), Cell::Int(after.1), Cell::Int(limit)], usize::MAX)
+        .await
 }
 
 pub(super) async fn licenses_before_replacement(session: &Session, key: &str, limit: i64) -> Result<Vec<Uuid>, StoreError> {
@@ -68,12 +72,21 @@ pub(super) async fn licenses_before_replacement(session: &Session, key: &str, li
     rows.iter().map(id).collect()
 }
 
-/// Rows are taken apart while the server still sends others.
-async fn found_events<const N: usize>(session: &Session, sql: &str, parameters: [Cell<'_>; N]) -> Result<Vec<StoredEvent>, StoreError> {
+/// Rows are taken apart while the server still sends others. Once these have so many bytes, those that were sent beyond them are not looked at.
+async fn found_events<const N: usize>(
+    session: &Session,
+    sql: &str,
+    parameters: [Cell<'_>; N],
+    bytes_max: usize,
+) -> Result<Vec<StoredEvent>, StoreError> {
     let mut rows = pin!(session.stream(sql, parameters.into_iter().map(Parameter::One).collect()).await.or_store_error()?);
-    let mut events = Vec::new();
-    while let Some(row) = rows.try_next().await.map_err(|error| store_error(&session.noted(error)))? {
-        events.push(event(&row)?);
+    let (mut events, mut bytes) = (Vec::new(), 0);
+    while bytes < bytes_max
+        && let Some(row) = rows.try_next().await.map_err(|error| store_error(&session.noted(error)))?
+    {
+        let event = event(&row)?;
+        bytes += event.bytes();
+        events.push(event);
     }
     Ok(events)
 }

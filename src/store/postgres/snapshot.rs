@@ -12,7 +12,7 @@ use super::{
     session::{Connector, Role, Session},
     sql::Sql,
 };
-use crate::store::{Head, Snapshot, StoreError, StoredEvent, StoredSubject};
+use crate::store::{Head, Portion, Snapshot, StoreError, StoredEvent, StoredSubject};
 
 /// A read transaction on a connection of its own, which ends with it.
 pub(super) struct PostgresSnapshot {
@@ -39,7 +39,7 @@ impl Snapshot for PostgresSnapshot {
     }
 
     async fn events(&mut self, from: i64, limit: i64) -> Result<Vec<StoredEvent>, StoreError> {
-        read::events(&self.session, from, limit).await
+        read::events(&self.session, from, Portion::however_long(limit)).await
     }
 
     async fn subjects(&mut self, ids: &[Uuid]) -> Result<Vec<StoredSubject>, StoreError> {

@@ -13,6 +13,14 @@ const EVENT_COLUMNS: &str = "position, aggregate_type, aggregate_id, sequence, e
                              payload::text, metadata::text, leaf_hash";
 pub(super) static EVENTS: LazyLock<String> =
     LazyLock::new(|| format!("SELECT {EVENT_COLUMNS} FROM events WHERE position >= $1 ORDER BY position LIMIT $2"));
+/// The same, but none behind those that have so many bytes: what is not wanted is not sent.
+pub(super) static PORTION: LazyLock<String> = LazyLock::new(|| {
+    format!(
+        "SELECT {EVENT_COLUMNS} FROM (SELECT *, sum(octet_length(payload::text) + octet_length(metadata::text)) \
+         OVER (ORDER BY position ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS bytes_before \
+         FROM events WHERE position >= $1 ORDER BY position LIMIT $2) AS portion WHERE coalesce(bytes_before, 0) < $3 ORDER BY position"
+    )
+});
 pub(super) static EVENTS_OF_STREAM: LazyLock<String> = LazyLock::new(|| format!("SELECT {EVENT_COLUMNS} FROM events WHERE {STREAM}"));
 pub(super) static EVENTS_OF_STREAMS: LazyLock<String> = LazyLock::new(|| format!("SELECT {EVENT_COLUMNS} FROM events WHERE {STREAMS}"));
 /// As the index has it.

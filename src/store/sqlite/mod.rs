@@ -39,7 +39,8 @@ use self::{
     transaction::SqliteTransaction,
 };
 use super::{
-    Found, Head, Lookups, Publication, Rebuild, Snapshot, Statement, Store, StoreError, StoredEvent, StoredHandOut, StoredSubject, Transaction, aside,
+    Found, Head, Lookups, Portion, Publication, Rebuild, Snapshot, Statement, Store, StoreError, StoredEvent, StoredHandOut, StoredSubject,
+    Transaction, aside,
 };
 
 /// A few readers are enough: each is busy for microseconds. Those who read the log from far behind keep one more busy than there are
@@ -166,8 +167,8 @@ impl Store for SqliteStore {
         self.read(read::head)
     }
 
-    async fn events(&self, from: i64, limit: i64) -> Result<Vec<StoredEvent>, StoreError> {
-        self.read(|connection| read::events(connection, from, limit))
+    async fn portion(&self, from: i64, portion: Portion) -> Result<Vec<StoredEvent>, StoreError> {
+        self.read(|connection| read::events(connection, from, portion))
     }
 
     async fn stream(&self, aggregate_type: &str, aggregate_id: Uuid, from: i64, limit: i64) -> Result<Vec<StoredEvent>, StoreError> {

@@ -11,7 +11,7 @@ use super::{
     connection::OrStoreError,
     sql::{Parameter, TableSql, lookup},
 };
-use crate::store::{Found, GENERATORS_MAX, Head, Lookups, STREAM, STREAMS, StoreError, StoredEvent, StoredRequest, StoredSubject};
+use crate::store::{Found, GENERATORS_MAX, Head, Lookups, Portion, STREAM, STREAMS, StoreError, StoredEvent, StoredRequest, StoredSubject};
 
 const SUBJECT_COLUMNS: &str = "kind, number, id, sealed_key, email_index";
 
@@ -140,16 +140,16 @@ const BEFORE_REPLACEMENT: &str = "SELECT DISTINCT aggregate_id FROM events WHERE
                                   AND CASE WHEN json_valid(payload) THEN payload ->> '$.LicenseKeyReplaced.from' END = ?1 \
                                   ORDER BY aggregate_id LIMIT ?2";
 
-pub(super) fn events(connection: &Connection, from: i64, limit: i64) -> Result<Vec<StoredEvent>, StoreError> {
-    found_events(connection, &EVENTS, params![from, limit])
+pub(super) fn events(connection: &Connection, from: i64, portion: Portion) -> Result<Vec<StoredEvent>, StoreError> {
+    found_events(connection, &EVENTS, params![from, portion.events], portion.bytes)
 }
 
 pub(super) fn stream(connection: &Connection, aggregate_type: &str, id: Uuid, from: i64, limit: i64) -> Result<Vec<StoredEvent>, StoreError> {
-    found_events(connection, &EVENTS_OF_STREAM, params![aggregate_type, id.as_bytes(), from, limit])
+    found_events(connection, &EVENTS_OF_STREAM, params![aggregate_type, id.as_bytes(), from, limit], usize::MAX)
 }
 
 pub(super) fn streams(connection: &Connection, aggregate_type: &str, after: (Uuid, i64), limit: i64) -> Result<Vec<StoredEvent>, StoreError> {
-    found_events(connection, &EVENTS_OF_STREAMS, params![aggregate_type, after.0.as_bytes(), after.1, limit])
+    found_events(connection, &EVENTS_OF_STREAMS, params![aggregate_type, after.0.as_bytes(), after.1, limit], usize::MAX)
 }
 
 pub(super) fn licenses_before_replacement(connection: &Connection, key: &str, limit: i64) -> Result<Vec<Uuid>, StoreError> {
@@ -158,13 +158,17 @@ pub(super) fn licenses_before_replacement(connection: &Connection, key: &str, li
     ids.map(OrStoreError::or_store_error).collect()
 }
 
-fn found_events(connection: &Connection, sql: &str, parameters: &[&dyn ToSql]) -> Result<Vec<StoredEvent>, StoreError> {
+fn found_events(connection: &Connection, sql: &str, parameters: &[&dyn ToSql], bytes_max: usize) -> Result<Vec<StoredEvent>, StoreError> {
     let mut statement = connection.prepare_cached(sql).or_store_error()?;
     let mut rows = statement.query(parameters).or_store_error()?;
-    let mut events = Vec::new();
-    while let Some(row) = rows.next().or_store_error()? {
+    let (mut events, mut bytes) = (Vec::new(), 0);
+    while bytes < bytes_max
+        && let Some(row) = rows.next().or_store_error()?
+    {
         let position = row.get(0).or_store_error()?;
-        events.push(event(position, row).map_err(|error| StoreError::Refused(format!("event {position} can't be read: {error}")))?);
+        let event = event(position, row).map_err(|error| StoreError::Refused(format!("event {position} can't be read: {error}")))?;
+        bytes += event.bytes();
+        events.push(event);
     }
     Ok(events)
 }

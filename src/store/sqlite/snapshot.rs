@@ -11,7 +11,7 @@ use super::{
     connection::{OrStoreError, Role, open},
     read::{self, ReadSql},
 };
-use crate::store::{Head, Snapshot, StoreError, StoredEvent, StoredSubject};
+use crate::store::{Head, Portion, Snapshot, StoreError, StoredEvent, StoredSubject};
 
 const CACHE_KIB: i64 = 4 * 1024;
 
@@ -38,7 +38,7 @@ impl Snapshot for SqliteSnapshot {
     }
 
     async fn events(&mut self, from: i64, limit: i64) -> Result<Vec<StoredEvent>, StoreError> {
-        read::events(&self.connection, from, limit)
+        read::events(&self.connection, from, Portion::however_long(limit))
     }
 
     async fn subjects(&mut self, ids: &[Uuid]) -> Result<Vec<StoredSubject>, StoreError> {
