@@ -37,6 +37,7 @@ async fn a_portion_is_bounded_in_events_and_bytes(place: &Place) {
     commit(store.as_ref(), 5, |_| {}).await;
     let all: Vec<_> = (0..5).map(event).collect();
     let two = all[0].bytes() + all[1].bytes();
+    // On PostgreSQL whoever counts the bytes depends on what was read before.
     for (from, events, bytes, expected) in [
         (0, 3, usize::MAX, 0..3),
         (0, 9, two, 0..2),

@@ -46,11 +46,14 @@ pub(super) async fn read_head(session: &Session) -> Result<Head, StoreError> {
     head(&session.query(HEAD, &[]).await.or_store_error()?)
 }
 
-pub(super) async fn events(session: &Session, from: i64, portion: Portion) -> Result<Vec<StoredEvent>, StoreError> {
-    match i64::try_from(portion.bytes) {
-        Ok(bytes) => found_events(session, &PORTION, [Cell::Int(from), Cell::Int(portion.events), Cell::Int(bytes)], portion.bytes).await,
-        Err(_) => found_events(session, &EVENTS, [Cell::Int(from), Cell::Int(portion.events)], portion.bytes).await,
+/// A portion; where the server counts its bytes, it sends no more.
+pub(super) async fn events(session: &Session, from: i64, portion: Portion, counts: bool) -> Result<Vec<StoredEvent>, StoreError> {
+    let (from, events) = (Cell::Int(from), Cell::Int(portion.events));
+    if counts {
+        let bytes = Cell::Int(i64::try_from(portion.bytes).unwrap_or(i64::MAX));
+        return found_events(session, &PORTION, [from, events, bytes], portion.bytes).await;
     }
+    found_events(session, &EVENTS, [from, events], portion.bytes).await
 }
 
 pub(super) async fn stream(session: &Session, aggregate_type: &str, id: Uuid, from: i64, limit: i64) -> Result<Vec<StoredEvent>, StoreError> {

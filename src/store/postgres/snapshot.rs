@@ -39,7 +39,7 @@ impl Snapshot for PostgresSnapshot {
     }
 
     async fn events(&mut self, from: i64, limit: i64) -> Result<Vec<StoredEvent>, StoreError> {
-        read::events(&self.session, from, Portion::however_long(limit)).await
+        read::events(&self.session, from, Portion::however_long(limit), false).await
     }
 
     async fn subjects(&mut self, ids: &[Uuid]) -> Result<Vec<StoredSubject>, StoreError> {
