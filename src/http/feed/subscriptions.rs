@@ -51,7 +51,8 @@ pub struct NewSubscription {
     pub product: Option<i64>,
     /// Only events of this license.
     pub license: Option<i64>,
-    /// How many workers can share it: 8 where it is made and nothing is said, and later as many as there are. With 1 all events keep their order, else those of each license.
+    /// How many workers can share it: 8 where it is made and nothing is said, and later as many as there are. With 1 all events keep their
+    /// order, else those of each license.
     #[schema(minimum = 1, maximum = 64)]
     pub partitions: Option<i64>,
     /// Begins after this event, where it is made; with the first event, where it is not said.
