@@ -56,15 +56,14 @@ impl ApiKeyRow {
     /// # Errors
     /// When a column holds what it can't.
     pub fn read(values: &mut Values) -> Result<Self, ReadError> {
-        let words = |text: String| text.split_whitespace().map(str::to_owned).collect();
         let number = values.int()?;
         let id = values.uuid()?;
         let sequence = values.int()?;
         let api_key = ApiKey {
             number,
             name: values.text()?,
-            capabilities: words(values.text()?),
-            allow_ips: words(values.text()?),
+            capabilities: values.words()?,
+            allow_ips: values.words()?,
             expires_at: values.maybe_time()?,
             bootstrap: values.bool()?,
             disabled: values.bool()?,

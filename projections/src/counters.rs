@@ -76,7 +76,7 @@ impl CountersRow {
     /// # Errors
     /// When a column holds what it can't.
     pub fn read(values: &mut Values) -> Result<Self, ReadError> {
-        values.int()?;
+        values.only_row()?;
         let next = Numbers {
             license: values.int()?,
             activation: values.int()?,

@@ -78,7 +78,7 @@ impl ProductRow {
         let sequence = values.int()?;
         let product = Product {
             number,
-            source: values.named("a source", Source::parse)?,
+            source: values.named("a source", |text| Source::parse(text).filter(|source| source.as_str() == text))?,
             name: values.text()?,
             description: values.text()?,
             external_reference: values.text()?,

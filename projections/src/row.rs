@@ -108,6 +108,17 @@ impl Values {
         }
     }
 
+    /// The number of a table's only row, which the row itself doesn't keep.
+    ///
+    /// # Errors
+    /// When the next value is not 1.
+    pub fn only_row(&mut self) -> Result<(), ReadError> {
+        match self.int()? {
+            1 => Ok(()),
+            _ => Err(ReadError { column: self.column, expected: "the number of the only row, 1,", found: "another number".to_owned() }),
+        }
+    }
+
     /// # Errors
     /// When the next value is neither an integer nor null.
     pub fn maybe_int(&mut self) -> Result<Option<i64>, ReadError> {
@@ -128,6 +139,17 @@ impl Values {
         }
     }
 
+    /// A flag that follows from other columns.
+    ///
+    /// # Errors
+    /// When the next value is not that flag.
+    pub fn following(&mut self, flag: bool) -> Result<(), ReadError> {
+        if self.bool()? == flag {
+            return Ok(());
+        }
+        Err(ReadError { column: self.column, expected: "the flag that follows from other columns", found: "the contrary".to_owned() })
+    }
+
     /// # Errors
     /// When the next value is not text.
     pub fn text(&mut self) -> Result<String, ReadError> {
@@ -135,6 +157,15 @@ impl Values {
             Value::Text(value) => Ok(value),
             other => self.unexpected("text", &other),
         }
+    }
+
+    /// Words with one blank between them. A blank too many makes an empty word, so that it is not read past.
+    ///
+    /// # Errors
+    /// When the next value is not text.
+    pub fn words(&mut self) -> Result<Vec<String>, ReadError> {
+        let text = self.text()?;
+        Ok(if text.is_empty() { Vec::new() } else { text.split(' ').map(str::to_owned).collect() })
     }
 
     /// # Errors
@@ -214,6 +245,24 @@ impl Values {
     pub fn maybe_named<T>(&mut self, expected: &'static str, parse: impl FnOnce(&str) -> Option<T>) -> Result<Option<T>, ReadError> {
         let Some(text) = self.maybe_text()? else { return Ok(None) };
         parse(&text).map_or_else(|| Err(ReadError { column: self.column, expected, found: format!("{text:?}") }), |value| Ok(Some(value)))
+    }
+
+    /// Two columns that are there together or not at all.
+    ///
+    /// # Errors
+    /// When one of the next two values can't be read, or one is there without the other.
+    pub fn both<A, B>(
+        &mut self,
+        first: impl FnOnce(&mut Self) -> Result<Option<A>, ReadError>,
+        second: impl FnOnce(&mut Self) -> Result<Option<B>, ReadError>,
+    ) -> Result<Option<(A, B)>, ReadError> {
+        let error = |column, expected, found: &str| Err(ReadError { column, expected, found: found.to_owned() });
+        match (first(self)?, second(self)?) {
+            (Some(first), Some(second)) => Ok(Some((first, second))),
+            (None, None) => Ok(None),
+            (Some(_), None) => error(self.column, "what belongs to the column before", "nothing"),
+            (None, Some(_)) => error(self.column, "nothing, as in the column before,", "a value"),
+        }
     }
 
     /// Reads text that names one of a few things.

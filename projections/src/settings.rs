@@ -38,7 +38,7 @@ impl SettingsRow {
     /// # Errors
     /// When a column holds what it can't.
     pub fn read(values: &mut Values) -> Result<Self, ReadError> {
-        values.int()?;
+        values.only_row()?;
         let id = values.uuid()?;
         let sequence = values.int()?;
         Ok(Self { settings: Settings { changelog: values.bool()? }, id, sequence, updated_at: values.time()? })

@@ -89,10 +89,10 @@ impl TelemetryRow {
             ..Telemetry::default()
         };
         // The two flags that follow from the others are columns for those who ask in SQL.
-        values.skip(1);
+        values.following(telemetry.license_key_exists())?;
         telemetry.product_exists = values.bool()?;
         telemetry.product_version_exists = values.bool()?;
-        values.skip(1);
+        values.following(telemetry.has_red_flags())?;
         Ok(Self { telemetry, id, sequence, created_at: values.time()? })
     }
 

@@ -82,14 +82,14 @@ impl WebhookEndpointRow {
         let id = values.uuid()?;
         let sequence = values.int()?;
         let url = values.text()?;
-        let types = values.text()?.split_whitespace().map(str::to_owned).collect();
+        let types = values.words()?;
         let filter = WantedEvents { types, product: values.maybe_int()?, license: values.maybe_int()? };
         let fields = EndpointFields { filter, license_keys: values.bool()?, personal_data: values.bool()?, url };
         let endpoint = WebhookEndpoint {
             number,
             fields,
             salt: values.text()?,
-            old_salt: values.maybe_text()?.zip(values.maybe_time()?),
+            old_salt: values.both(Values::maybe_text, Values::maybe_time)?,
             paused: values.maybe_named("a reason", PauseReason::parse)?,
             after: values.int()?,
             replays: values.int()?,

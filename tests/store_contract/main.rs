@@ -9,6 +9,7 @@ mod log;
 mod opening;
 mod place;
 mod rebuilding;
+mod rows;
 mod samples;
 mod streams;
 

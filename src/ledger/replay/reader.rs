@@ -127,7 +127,7 @@ impl Log {
         let Some(last) = stored.last() else {
             return Err(ReplayError::Difference(format!("event {from} is missing; the head says that there are {to} events")));
         };
-        let next = last.position + 1;
+        let next = last.position.saturating_add(1);
         (from..).zip(&stored).try_for_each(|(expected, event)| check_position(event.position, expected).map_err(|flaw| flaw.at(expected)))?;
         self.next = next;
         Ok(stored)

@@ -312,7 +312,8 @@ impl Victim {
     /// In the file of a stopped database, a bit of what an event says.
     async fn file_bit(&self, position: i64, random: &mut StdRng) -> Done {
         let file = self.file.as_ref()?;
-        self.raw.rows("PRAGMA wal_checkpoint(TRUNCATE)").await;
+        let busy = self.raw.rows("PRAGMA wal_checkpoint(TRUNCATE)").await.remove(0).remove(0);
+        assert_eq!(busy.as_deref(), Some("0"), "the file is not up to date");
         let said = self.raw.texts(&format!("SELECT metadata FROM events WHERE position = {position}")).await.remove(0);
         let mut bytes = std::fs::read(file).unwrap();
         // Once: pages that are free may hold it still. It may also stand on two pages.
