@@ -3,7 +3,7 @@
 //! Every rule comes down to a list of parts that are written one after the other. What a rule is to make beyond the methods
 //! is a [`Function`]: add it to [`FUNCTIONS`], and generators of the method `custom` can name it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -198,17 +198,41 @@ impl KeyMaker {
         key
     }
 
-    /// Up to `count` different keys: fewer where the rule has hardly more. Eight tries for each find nearly all there are.
+    /// Up to `count` different keys in random order: all there are where the rule has no more, fewer only where it has hardly more.
     pub fn make_different(&self, count: usize, random: &mut impl Random) -> Vec<String> {
-        let mut keys = BTreeSet::new();
-        let tries = count.saturating_mul(8);
-        for _ in 0..tries {
+        if self.space() <= count as u128 {
+            return self.make_all(random);
+        }
+        let (mut keys, mut seen) = (Vec::new(), HashSet::new());
+        // Eight tries for each find nearly all there are.
+        for _ in 0..count.saturating_mul(8) {
             if keys.len() >= count {
                 break;
             }
-            keys.insert(self.make(random));
+            let key = self.make(random);
+            if seen.insert(key.clone()) {
+                keys.push(key);
+            }
         }
-        keys.into_iter().collect()
+        keys
+    }
+
+    /// Every key of a rule that has few.
+    fn make_all(&self, random: &mut impl Random) -> Vec<String> {
+        let mut keys = vec![String::new()];
+        for part in &self.0 {
+            keys = match part {
+                Part::Literal(text) => keys.into_iter().map(|key| key + text).collect(),
+                Part::OneOf(characters) => keys.iter().flat_map(|key| characters.iter().map(move |character| format!("{key}{character}"))).collect(),
+                // There are never few of these.
+                Part::Uuid => return Vec::new(),
+            };
+        }
+        for last in (1..keys.len()).rev() {
+            let bound = u32::try_from(last + 1).unwrap_or(u32::MAX);
+            keys.swap(last, random.below(bound) as usize);
+        }
+        keys
     }
 }
 
@@ -288,7 +312,14 @@ mod tests {
     fn different_keys_are_as_many_as_there_are() {
         let maker = custom("*").maker().unwrap();
         assert_eq!(maker.make_different(2, &mut Counting(0)).len(), 2);
-        assert_eq!(maker.make_different(9, &mut Counting(0)), ["x", "y", "z"]);
+        let sorted = |mut keys: Vec<String>| {
+            keys.sort();
+            keys
+        };
+        assert_eq!(sorted(maker.make_different(9, &mut Counting(0))), ["x", "y", "z"]);
+        let all = sorted(custom("a#*@").maker().unwrap().make_different(780, &mut Counting(0)));
+        assert_eq!((all.len(), all[0].as_str(), all[779].as_str()), (780, "a0xA", "a9zZ"));
+        assert!(all.is_sorted_by(|a, b| a < b), "each once");
         assert_eq!(KeyRule { charset: "AAAA".into(), method: Method::ChunkSystem, ..KeyRule::default() }.maker().unwrap().space(), 1);
     }
 
