@@ -18,7 +18,7 @@ const CLIENT_IP: &str = "203.0.113.78";
 /// Every text about the one to be forgotten holds one of these. What is sealed, or a key, could hold the name alone by chance.
 const TRACES: [&str; 10] = ["jane@", "Jane@", "Jane ", ".jane.", " jane", ":9/jane", "jane-7", "jane-8", "for-jane", CLIENT_IP];
 /// The same of somebody else.
-const TRACES_OF_BOB: [&str; 4] = ["Bob ", "Bob'", "bob@", "bob."];
+const TRACES_OF_BOB: [&str; 4] = ["Bob Roe", "Bob's", "bob@shop", "bob.example"];
 
 /// A server, and Jane with all that can be known of her, beside Bob.
 struct Scene {

@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use tokio::net::TcpStream;
 
 use super::poll::eventually;
-pub use super::ports::{free_port, free_ports};
+pub use super::ports::free_port;
 
 /// One server. Dropping it kills the process and deletes what it stored.
 pub struct NatsServer {
@@ -110,7 +110,7 @@ pub struct NatsCluster {
 
 impl NatsCluster {
     pub async fn start() -> NatsCluster {
-        let ports: [u16; 6] = free_ports();
+        let ports: [u16; 6] = std::array::from_fn(|_| free_port());
         let (ports, between) = ports.split_at(3);
         let routes: Vec<String> = between.iter().map(|port| format!("nats://127.0.0.1:{port}")).collect();
         let node = |(number, (port, cluster)): (usize, (&u16, &u16))| {

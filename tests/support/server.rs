@@ -14,6 +14,7 @@ use super::client::{ApiKey, Client};
 use super::keyring::KeyRing;
 use super::ledger::{Place, random_hex};
 use super::poll::{DEADLINE, eventually};
+use super::ports::free_port;
 
 const LISTENING: &str = "keyledger listening on ";
 
@@ -49,7 +50,9 @@ impl Server {
     pub async fn start(place: &Place, options: ServeOptions, ring: Arc<KeyRing>, bootstrap_key: &str) -> Server {
         let log = place.data_dir.with_file_name(format!("serve-{}.log", random_hex(4)));
         let stderr = std::fs::File::create(&log).expect("the log file can be made");
-        let mut command = place.command(&["serve", "--listen", "127.0.0.1:0"]).into_std();
+        // Not one of the system's choice: it would choose it again for another test's server, once this one is killed and its
+        // clients still call it.
+        let mut command = place.command(&["serve", "--listen", &format!("127.0.0.1:{}", free_port())]).into_std();
         command.args(&options.args).envs(options.environment).stdout(Stdio::piped()).stderr(stderr);
         let mut child = command.spawn().expect("the server can be started");
         let lines = lines_of(&mut child);

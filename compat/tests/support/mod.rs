@@ -83,7 +83,10 @@ fn command(directory: &Path, database_url: &str) -> Command {
         .stdin(Stdio::null())
         .env("KEYLEDGER_DATA_DIR", directory.join("data"))
         .env("KEYLEDGER_DATABASE_URL", database_url)
-        .env("KEYLEDGER_MASTER_KEY_FILE", directory.join("master.key"));
+        .env("KEYLEDGER_MASTER_KEY_FILE", directory.join("master.key"))
+        // No event that the test didn't ask for, however long it takes and whenever a minute ends.
+        .env("KEYLEDGER_CHECKPOINT_INTERVAL", "86400")
+        .env("KEYLEDGER_COUNT_INTERVAL", "0");
     command
 }
 
