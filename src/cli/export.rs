@@ -1,7 +1,7 @@
 //! `keyledger export`: the log as files for analytics, a folder for each day.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{ErrorKind, Read as _, Seek as _, Write as _};
+use std::io::{ErrorKind, Read as _, Seek as _, SeekFrom, Write as _};
 use std::num::NonZeroU32;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -11,6 +11,11 @@ use clap::{Args, ValueEnum};
 use futures::TryStreamExt as _;
 use indicatif::ProgressBar;
 use keyledger_events::Timestamp;
+use parquet::{
+    file::reader::{FileReader as _, SerializedFileReader},
+    record::RowAccessor as _,
+    schema::parser::parse_message_type,
+};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -90,13 +95,15 @@ const CONTENTS_FILE: &str = "_keyledger.json";
 const UNFINISHED_FILE: &str = "_unfinished";
 /// Longer ones are none of ours.
 const CONTENTS_BYTES_MAX: u64 = 4_096;
+/// Longer than any event's line.
+const LINE_BYTES_MAX: u64 = 1024 * 1024;
 
 /// A folder that nobody else writes into.
 struct Folder {
     path: PathBuf,
     contents: Contents,
-    /// Its last event; `None` where it has none.
-    last: Option<i64>,
+    /// Its last event and the file that ends with it; `None` where it has none.
+    last: Option<(i64, PathBuf)>,
     _lock: File,
 }
 
@@ -139,7 +146,7 @@ impl Folder {
     /// Where to begin.
     fn after(&self, wanted: Option<i64>, last: i64) -> Result<i64, Failure> {
         let shown = self.path.display();
-        match (self.last, wanted) {
+        match (self.last.as_ref().map(|(last, _)| *last), wanted) {
             (None, _) if self.contents.after > last => {
                 Err(format!("{shown} begins after event {}, and the ledger ends with {last}: an old copy of it was put back", self.contents.after)
                     .into())
@@ -156,6 +163,21 @@ impl Folder {
             }
             (None, _) => Ok(self.contents.after),
         }
+    }
+
+    /// Whether its last event is the ledger's: one that was put back as it was on another day has gone on with others since.
+    async fn check(&self, feed: &Feed) -> Result<(), Failure> {
+        let Some((last, file)) = &self.last else { return Ok(()) };
+        let there = last_of(file, self.contents.format).map_err(|error| format!("{}: not of an export: {error}", file.display()))?;
+        if there.0 != *last {
+            return Err(format!("{}: not of an export: it ends with event {}", file.display(), there.0).into());
+        }
+        let stored = feed.after(last - 1, Portion::ONE).await?;
+        if stored.first().is_some_and(|event| event.event_id == there.1) {
+            return Ok(());
+        }
+        let shown = self.path.display();
+        Err(format!("{shown} holds another event {last} than the ledger has: an old copy of it was put back, and went on differently").into())
     }
 
     /// Writes one file, which appears when it is whole.
@@ -201,7 +223,7 @@ fn clear_away(unfinished: &Path) -> Result<(), Failure> {
 }
 
 /// The last event of a folder, as its files are called. Those of earlier days may have been taken away.
-fn last_event(path: &Path, format: Format) -> Result<Option<i64>, Failure> {
+fn last_event(path: &Path, format: Format) -> Result<Option<(i64, PathBuf)>, Failure> {
     let mut last = None;
     for day in fs::read_dir(path).map_err(failed("read", path))? {
         let day = day.map_err(failed("read", path))?;
@@ -209,11 +231,42 @@ fn last_event(path: &Path, format: Format) -> Result<Option<i64>, Failure> {
             continue;
         }
         for file in fs::read_dir(day.path()).map_err(failed("read", &day.path()))? {
-            let name = file.map_err(failed("read", &day.path()))?.file_name();
-            last = last.max(through(&name.to_string_lossy(), format));
+            let file = file.map_err(failed("read", &day.path()))?;
+            let found = through(&file.file_name().to_string_lossy(), format);
+            last = last.max(found.map(|through| (through, file.path())));
         }
     }
     Ok(last)
+}
+
+/// Which events are told apart by.
+#[derive(Deserialize)]
+struct Line {
+    id: String,
+    eventid: Uuid,
+}
+
+/// Position and id of the last event of a file.
+fn last_of(path: &Path, format: Format) -> Result<(i64, Uuid), Failure> {
+    let mut file = File::open(path)?;
+    match format {
+        Format::Ndjson => {
+            let begin = file.metadata()?.len().saturating_sub(LINE_BYTES_MAX);
+            file.seek(SeekFrom::Start(begin))?;
+            let mut end = Vec::new();
+            file.take(LINE_BYTES_MAX).read_to_end(&mut end)?;
+            let last = end.trim_ascii_end().rsplit(|byte| *byte == b'\n').next().unwrap_or_default();
+            let line: Line = serde_json::from_slice(last)?;
+            Ok((line.id.parse()?, line.eventid))
+        }
+        Format::Parquet => {
+            let table = SerializedFileReader::new(file)?;
+            let group = table.num_row_groups().checked_sub(1).ok_or("it has no events")?;
+            let columns = parse_message_type("message event { required int64 position; required binary eventid (STRING); }")?;
+            let row = table.get_row_group(group)?.get_row_iter(Some(columns))?.last().ok_or("it has no events")??;
+            Ok((row.get_long(0)?, row.get_string(1)?.parse()?))
+        }
+    }
 }
 
 /// The last event of a file; `None` where it is none of ours.
@@ -249,6 +302,7 @@ async fn export(ledger: &Ledger, args: &ExportArgs) -> Result<String, Failure> {
     let folder = Folder::open(&args.output, contents)?;
     let last = feed.next_position().await? - 1;
     let begin = folder.after(args.after, last)?;
+    folder.check(&feed).await?;
     let shown = args.output.display();
     if begin == last {
         return Ok(format!("nothing is new in {shown}: the last event is {last}"));

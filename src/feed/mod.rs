@@ -91,7 +91,8 @@ pub struct Feed {
 
 /// How far it was looked for the events of a partition (of which subscription, its number, revision and position) without finding any, as
 /// long as it is not worth the writing: so nobody looks at the same ones again.
-type LookedThrough = moka::sync::Cache<(String, i64, i64, i64), i64>;
+type LookedThrough = moka::sync::Cache<LookedThroughKey, i64>;
+type LookedThroughKey = (String, i64, i64, i64, u64);
 /// A few hundred bytes each.
 const LOOKED_THROUGH_MAX: u64 = 10_000;
 
@@ -130,12 +131,7 @@ impl Feed {
     pub async fn next_position(&self) -> Result<i64, StoreError> {
         let known = self.ledger.head_position();
         let next_position = self.store().head().await?.next_position;
-        if next_position < known {
-            tracing::error!(known, next_position, "the log has fewer events than it had: was an old copy put back?");
-            self.ledger.note_went_back(next_position);
-            self.looked_through.invalidate_all();
-        }
-        self.ledger.note_moved(next_position);
+        self.ledger.note_head(known, next_position);
         Ok(next_position)
     }
 

@@ -10,7 +10,7 @@ use keyledger_events::Timestamp;
 use keyledger_projections::{ReadError, Value, Values};
 use uuid::Uuid;
 
-use super::{Feed, FeedError, Filter, Frame, Sight};
+use super::{Feed, FeedError, Filter, Frame, LookedThroughKey, Sight};
 use crate::{
     clock::{self, Clock},
     store::{Portion, Statement, StoreError, aside},
@@ -86,9 +86,9 @@ pub struct Place {
 }
 
 impl Place {
-    /// By what it is known how far it was looked through. With another place or filter it is another one.
-    fn looked_through(&self, subscription: &str) -> (String, i64, i64, i64) {
-        (subscription.to_owned(), self.number, self.revision, self.position)
+    /// By what it is known how far it was looked through. With another place, filter or past of the log it is another one.
+    fn looked_through(&self, subscription: &str, times_went_back: u64) -> LookedThroughKey {
+        (subscription.to_owned(), self.number, self.revision, self.position, times_went_back)
     }
 }
 
@@ -261,7 +261,7 @@ impl<'a> Subscriptions<'a> {
     /// A place, with what is known here of how far it was looked through.
     fn known(&self, name: &str, values: &mut Values) -> Result<Place, StoreError> {
         let place = place(values)?;
-        let done = self.feed.looked_through.get(&place.looked_through(name)).unwrap_or(place.position);
+        let done = self.feed.looked_through.get(&place.looked_through(name, self.feed.ledger.times_went_back())).unwrap_or(place.position);
         Ok(Place { done, ..place })
     }
 
@@ -271,15 +271,24 @@ impl<'a> Subscriptions<'a> {
     /// When there is no such subscription, an event is damaged, or the store fails.
     pub async fn next(&self, name: &str, limit: i64, lease_for: Duration, sight: Sight) -> Result<Next, SubscribeError> {
         let now = self.clock.now();
+        let times_went_back = self.feed.ledger.times_went_back();
         // Before the filter: if that changes in between, the revision is an old one, and nothing comes of the look.
         let mut free = self.places(name).await?;
         let subscription = self.one(name).await?;
-        let mut is_more = false;
+        let (mut is_more, mut unreadable) = (false, None);
         free.retain(|place| place.leased_until.is_none_or(|until| until < now));
         free.sort_by_key(|place| place.position);
         for place in free {
             let filter = subscription.filter.clone().of_partition(place.number, subscription.partitions);
-            let (mut events, through) = self.look(place.done, &filter, limit, sight).await?;
+            let (mut events, through) = match self.look(place.done, &filter, limit, sight).await {
+                Ok(found) => found,
+                Err(error @ FeedError::Store(_)) => return Err(error.into()),
+                // Others may have something before it.
+                Err(error) => {
+                    unreadable.get_or_insert(error);
+                    continue;
+                }
+            };
             if events.is_empty() {
                 is_more |= through - place.done >= LOOKS_AT;
                 if through - place.position >= MOVE_ON_AFTER {
@@ -287,7 +296,7 @@ impl<'a> Subscriptions<'a> {
                         vec![through.into(), name.into(), place.number.into(), place.position.into(), place.revision.into(), Value::Time(now)];
                     self.done(&[Statement::new(MOVE_ON, values)]).await?;
                 } else if through > place.done {
-                    self.feed.looked_through.insert(place.looked_through(name), through);
+                    self.feed.looked_through.insert(place.looked_through(name, times_went_back), through);
                 }
                 continue;
             }
@@ -312,7 +321,10 @@ impl<'a> Subscriptions<'a> {
             }
             is_more = true;
         }
-        Ok(if is_more { Next::Again } else { Next::Nothing })
+        match unreadable {
+            Some(error) => Err(error.into()),
+            None => Ok(if is_more { Next::Again } else { Next::Nothing }),
+        }
     }
 
     /// The next events after one that a filter takes, as elements of an array with a comma behind each; and the last one looked at.

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use keyledger_events::Timestamp;
@@ -69,6 +69,8 @@ pub(super) struct Shared {
     pub queued_weight: AtomicUsize,
     /// How many events this process knows of.
     pub head: watch::Sender<i64>,
+    /// How often it knew of more than there were.
+    pub went_back: AtomicU64,
     pub recent: Recent,
 }
 
@@ -83,6 +85,17 @@ impl Shared {
             *known = next_position.max(*known);
             is_further
         });
+    }
+
+    /// So many events there are, where so many were known.
+    pub fn note_head(&self, known: i64, next_position: i64) {
+        if next_position < known {
+            tracing::error!(known, next_position, "the log has fewer events than it had: was an old copy put back?");
+            self.went_back.fetch_add(1, Ordering::Relaxed);
+            self.recent.clear();
+            self.head.send_replace(next_position);
+        }
+        self.move_to(next_position);
     }
 }
 
@@ -202,6 +215,9 @@ impl Executor {
         if head.next_position > 0 && compare_versions(&head.projections) != Versions::Same {
             return Err(ExecuteError::Unavailable("the projections in the database are of another version than this program's".to_owned()));
         }
+        // Under the lock nobody is ahead of it. What is appended now may make up for what is gone: then nobody would notice later.
+        let known = *self.shared.head.borrow();
+        self.shared.note_head(known, head.next_position);
         let decided_at = self.clock.now();
         let mut workspace = Workspace::new(&self.vault, head, decided_at)?;
         workspace.add(&lookups, found)?;

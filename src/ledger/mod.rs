@@ -156,10 +156,15 @@ impl Ledger {
         self.shared.move_to(next_position);
     }
 
-    /// There are fewer events than there were. Those that follow the log learn of it.
-    pub fn note_went_back(&self, next_position: i64) {
-        self.shared.recent.clear();
-        self.shared.head.send_replace(next_position);
+    /// There are so many events now, and were so many when that was asked: where they are fewer, those that follow the log learn of it.
+    pub fn note_head(&self, known: i64, next_position: i64) {
+        self.shared.note_head(known, next_position);
+    }
+
+    /// How often there were fewer events than before.
+    #[must_use]
+    pub fn times_went_back(&self) -> u64 {
+        self.shared.went_back.load(Ordering::Relaxed)
     }
 
     /// Whether commands can be executed now.

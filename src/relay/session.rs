@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     app::App,
-    feed::{Claim, FeedError, Filter, Frame, Kept, RENEW_EVERY},
+    feed::{Claim, Filter, Frame, Kept, RENEW_EVERY},
     store::{Portion, StoreError, StoredEvent},
 };
 
@@ -213,8 +213,13 @@ impl Session<'_> {
     }
 
     /// Reads the next events. `false` where there are none, or what was read is not sent yet.
-    async fn read_on(&mut self) -> Result<bool, FeedError> {
-        if !self.window.ahead.is_empty() || self.window.read + 1 >= self.app.ledger.head_position() {
+    async fn read_on(&mut self) -> Result<bool, Broken> {
+        let known = self.app.ledger.head_position();
+        // This server may not have heard yet of what another one appended and relayed.
+        if self.window.read >= known && self.window.read >= self.app.feed.next_position().await? {
+            return Err(Broken::Away(format!("event {} is gone from the log: an old copy of it was put back", self.window.read)));
+        }
+        if !self.window.ahead.is_empty() || self.window.read + 1 >= known {
             return Ok(false);
         }
         let mut events = self.app.feed.after(self.window.read, CHUNK).await?;

@@ -30,8 +30,8 @@ const KEPT: &str = "SELECT name, position FROM consumer WHERE name IN ($1, $2)";
 const KEEP_SEQUENCE: &str = "INSERT INTO consumer (name, position, holder, held_until) VALUES ($1, $2, $3, $4) \
                              ON CONFLICT (name) DO UPDATE SET position = excluded.position, holder = excluded.holder";
 
-/// Messages of others that are looked past for the last one of ours.
-const STRANGERS_MAX: u64 = 16;
+/// Messages of others that are looked past for the last one of ours: a second or two of looking, once.
+const STRANGERS_MAX: u64 = 1_000;
 
 /// How far a stream has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

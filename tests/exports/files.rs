@@ -20,13 +20,14 @@ use serde_json::Value;
 
 use crate::reader::{in_micros, rows};
 use crate::support::feed::tells_of_jane;
-use crate::support::{Backend, PRODUCT, Running, both_backends, fields};
+use crate::support::{Backend, PRODUCT, Running, both_backends, fields, raw};
 use crate::tables::life;
 
 both_backends!(
     an_export_is_the_log_and_the_next_one_what_came_since,
     keys_and_personal_data_are_in_files_that_were_asked_for_them,
     a_folder_that_does_not_go_with_an_export_is_left_alone,
+    a_folder_of_another_past_is_left_alone,
 );
 
 /// The files of events in a folder, and what mode they have.
@@ -171,6 +172,33 @@ async fn a_folder_that_does_not_go_with_an_export_is_left_alone(backend: Backend
     let said = on.ledger.run(&["export", "--format", "parquet", "-o", "strange"]).await.failure(1);
     assert!(said.contains("not of an export"), "{said}");
     assert_eq!(files(&folder), before);
+}
+
+/// An old copy of the ledger was put back, and has grown beyond what was exported of the days that are gone.
+async fn a_folder_of_another_past_is_left_alone(backend: Backend) {
+    let on = Running::start(backend).await;
+    raw::keep_end(&on.ledger.place).await;
+    life(&on, 2).await;
+    let exports = ["parquet", "ndjson"].map(|format| ["export", "--format", format, "-o", format]);
+    for export in &exports {
+        on.ledger.run(export).await.success();
+    }
+    let last = on.ledger.event_count().await - 1;
+    raw::put_back(&on.ledger.place).await;
+    life(&on, 4).await;
+    assert!(on.ledger.event_count().await > last + 1);
+    for export in &exports {
+        let before = files(&on.ledger.directory().join(export[4]));
+        let said = on.ledger.run(export).await.failure(1);
+        assert!(said.contains(&format!("holds another event {last} than the ledger has")), "{said}");
+        assert_eq!(files(&on.ledger.directory().join(export[4])), before);
+    }
+    // A file that is none is no reason to go on behind it.
+    let folder = on.ledger.directory().join("ndjson");
+    let file = folder.join(files(&folder).into_keys().next_back().expect("a file"));
+    std::fs::write(&file, "{}\n").expect("a file");
+    let said = on.ledger.run(&exports[1]).await.failure(1);
+    assert!(said.contains("not of an export"), "{said}");
 }
 
 /// A file appears when it is whole: whoever kills an export in whichever moment finds no part of one, and no event twice afterwards.

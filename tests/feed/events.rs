@@ -4,11 +4,10 @@ use std::time::{Duration, Instant};
 
 use reqwest::Method;
 use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpSocket, TcpStream};
 
-use crate::support::feed::{EventStream, Message, position, positions, tells_of_jane, types};
-use crate::support::{ApiKey, Backend, GLOBAL, PRODUCT, Running, ServeOptions, both_backends, eventually, fields, raw};
+use crate::endings::quick;
+use crate::support::feed::{Message, position, positions, tells_of_jane, types};
+use crate::support::{ApiKey, Backend, GLOBAL, PRODUCT, Running, ServeOptions, both_backends, fields, raw};
 
 both_backends!(
     all_forms_tell_the_same_events_from_any_point,
@@ -16,30 +15,19 @@ both_backends!(
     filters_leave_out_what_is_not_wanted_and_say_how_far_they_came,
     a_page_waits_for_its_first_event,
     a_stream_goes_on_and_comes_again_where_it_was,
-    a_stream_ends_with_the_key_that_it_was_opened_with,
     keys_and_personal_data_need_capabilities,
     what_is_forgotten_is_in_no_form,
     what_was_never_there_is_refused,
-    a_client_that_takes_nothing_is_disconnected,
-    a_client_that_was_too_slow_is_told,
-    a_page_that_nobody_takes_ends_with_its_connection,
-    no_more_ranges_are_read_at_once_than_there_is_room_for,
     long_events_are_whole_in_every_form,
     what_is_left_out_is_marked,
-    a_range_ends_with_the_key_that_it_was_asked_with,
     what_has_come_to_its_end_is_not_asked_for_again,
     a_missing_event_is_not_passed_over,
     a_damaged_event_is_not_passed_over,
     damaged_personal_data_is_not_passed_over,
-    who_is_ahead_of_a_log_that_was_put_back_is_told,
 );
 
-fn quick() -> ServeOptions {
-    ServeOptions::args(&["--feed-heart-beat", "1", "--feed-patience", "1", "--write-timeout", "6"])
-}
-
 /// A product with a license that is activated, refused at its limit and deactivated.
-async fn life(on: &Running) -> (i64, String) {
+pub async fn life(on: &Running) -> (i64, String) {
     let product = on.api.new_product().await;
     let license = on.api.new_license(product, fields!(activation_limit: 1, owner_name: "Jane Doe", owner_email: "jane@shop.example")).await;
     on.api.activate(&license, "jane.example").await.expect(300, PRODUCT);
@@ -219,41 +207,6 @@ async fn what_one_server_commits_another_pushes_at_once() {
     assert!(waits[waits.len() / 2] < Duration::from_secs(1), "{waits:?}");
 }
 
-async fn a_stream_ends_with_the_key_that_it_was_opened_with(backend: Backend) {
-    let on = Running::start_with(backend, quick()).await;
-    let key = on.ledger.create_named_api_key("the consumer", &["--capability", "feed:read", "--capability", "verify"]).await;
-    let consumer = on.api.with_key(ApiKey::Header(key));
-    // Much happens, and nothing of it is wanted: the heart-beat comes all the same, and with it a look at the key.
-    let mut stream = eventually("the key is known", || async { consumer.try_feed_stream("type=contract.*", None).await.ok() }).await;
-    let product = on.api.new_product().await;
-    let writing = async {
-        loop {
-            on.api.new_license(product, fields!()).await;
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
-    };
-    tokio::select! {
-        () = a_stream_ends(&on, &mut stream) => {}
-        () = writing => {}
-    }
-}
-
-async fn a_stream_ends(on: &Running, stream: &mut EventStream) {
-    let mut beats = 0;
-    while beats < 2 {
-        beats += u32::from(stream.next().await.expect("a heart-beat").id.is_some());
-    }
-    let number = on.ledger.api_key_number("the consumer").await;
-    on.ledger.run(&["api-key", "disable", &number]).await.success();
-    let ended = loop {
-        let message = stream.next().await.expect("a goodbye");
-        if message.event.is_some() {
-            break message;
-        }
-    };
-    assert_eq!((ended.event.as_deref(), &ended.json()["reason"]), (Some("end"), &json!("not_permitted")));
-}
-
 async fn keys_and_personal_data_need_capabilities(backend: Backend) {
     let on = Running::start(backend).await;
     let (product, license) = life(&on).await;
@@ -321,115 +274,19 @@ async fn what_was_never_there_is_refused(backend: Backend) {
 }
 
 /// More events than a connection takes by itself.
-async fn much(on: &Running) {
+pub async fn much(on: &Running) {
     let product = on.api.new_product().await;
     let keys: Vec<String> = (0..10_000).map(|number| format!("SLOW-{number:06}-{}", "x".repeat(200))).collect();
     on.api.new_licenses(product, &keys, fields!()).await;
 }
 
-/// A connection on which everything is asked for, and nothing read yet.
-async fn asked(on: &Running, accept: &str, key: &str) -> TcpStream {
-    let mut socket = TcpStream::connect(on.api.address()).await.expect("a connection");
-    let request = format!("GET /feed/v1/events HTTP/1.1\r\nhost: x\r\naccept: {accept}\r\nauthorization: Bearer {key}\r\nconnection: close\r\n\r\n");
-    socket.write_all(request.as_bytes()).await.expect("a request");
-    socket
-}
-
-async fn ended(on: &Running, reason: &str) {
-    let metric = format!("keyledger_feed_ended_total{{reason=\"{reason}\"}} 1");
-    eventually("it is given up", || async { on.api.plain("/metrics").await.1.contains(&metric).then_some(()) }).await;
-}
-
-/// The same on a connection that holds nothing for a client which doesn't read.
-async fn asked_narrowly(on: &Running, query: &str, accept: &str) -> TcpStream {
-    let socket = TcpSocket::new_v4().expect("a socket");
-    socket.set_recv_buffer_size(4_096).expect("a small buffer");
-    let mut socket = socket.connect(on.api.address().parse().expect("an address")).await.expect("a connection");
-    let key = &on.ledger.bootstrap_key;
-    let request =
-        format!("GET /feed/v1/events?{query} HTTP/1.1\r\nhost: x\r\naccept: {accept}\r\nauthorization: Bearer {key}\r\nconnection: close\r\n\r\n");
-    socket.write_all(request.as_bytes()).await.expect("a request");
-    socket
-}
-
 /// Events of the greatest length that is usual: a page of them is full before it has a thousand.
-async fn long_events(on: &Running, count: usize) {
+pub async fn long_events(on: &Running, count: usize) {
     let product = on.api.new_product().await;
     for number in 0..count {
         let value = format!("{number:03} {}", "long ".repeat(3_200));
         on.api.form("create-product-meta", fields!(product_id: product, key: format!("K{number}"), value: value)).await.expect(273, PRODUCT);
     }
-}
-
-/// What still comes, until the connection is closed.
-async fn rest(mut socket: TcpStream) -> Vec<u8> {
-    let mut rest = Vec::new();
-    let read = tokio::time::timeout(Duration::from_secs(20), socket.read_to_end(&mut rest)).await;
-    read.expect("the connection is closed").ok();
-    rest
-}
-
-/// A client that asked for much and reads nothing: what it doesn't take is not kept for it.
-async fn a_client_that_takes_nothing_is_disconnected(backend: Backend) {
-    let on = Running::start_with(backend, quick()).await;
-    much(&on).await;
-    let socket = asked(&on, "text/event-stream", &on.ledger.bootstrap_key).await;
-    ended(&on, "too_slow").await;
-    // Others are served, and the connection is closed though the client never read.
-    assert_eq!(on.api.feed_page("limit=1").await.1.len(), 1);
-    tokio::time::sleep(Duration::from_secs(6)).await;
-    let rest = rest(socket).await;
-    assert!(rest.len() < 20 * 1024 * 1024, "{}", rest.len());
-}
-
-async fn a_client_that_was_too_slow_is_told(backend: Backend) {
-    let on = Running::start_with(backend, quick()).await;
-    much(&on).await;
-    let given_up = async |accept: &str, which: usize| {
-        let socket = asked(&on, accept, &on.ledger.bootstrap_key).await;
-        let metric = format!("keyledger_feed_ended_total{{reason=\"too_slow\"}} {which}\n");
-        eventually("it is given up", || async { on.api.plain("/metrics").await.1.contains(&metric).then_some(()) }).await;
-        rest(socket).await
-    };
-    // Who reads on soon enough is told why it ends, and where it was.
-    let stream = given_up("text/event-stream", 1).await;
-    let stream = String::from_utf8_lossy(&stream);
-    assert!(stream.contains("event: end\ndata: {\"reason\":\"too_slow\"}\n\n"), "{}", &stream[stream.len().saturating_sub(300)..]);
-    // A range is not whole: its last chunk is missing.
-    let range = given_up("application/x-ndjson", 2).await;
-    assert!(!range.is_empty() && !range.ends_with(b"0\r\n\r\n"));
-}
-
-async fn a_page_that_nobody_takes_ends_with_its_connection(backend: Backend) {
-    let on = Running::start_with(backend, quick()).await;
-    long_events(&on, 320).await;
-    let socket = asked_narrowly(&on, "limit=1000", "application/cloudevents-batch+json").await;
-    // Also a busy machine has made it by then, and given it up.
-    tokio::time::sleep(Duration::from_secs(20)).await;
-    let page = rest(socket).await;
-    let page = String::from_utf8_lossy(&page);
-    let length = page.split_once("content-length: ").and_then(|(_, rest)| rest.split_once('\r')).expect("a length").0;
-    let length: usize = length.parse().expect("a number");
-    assert!(length > 4_000_000 && page.len() < length, "{} of {length}", page.len());
-}
-
-async fn no_more_ranges_are_read_at_once_than_there_is_room_for(backend: Backend) {
-    let on = Running::start_with(backend, ServeOptions::args(&["--feed-patience", "120", "--write-timeout", "120"])).await;
-    much(&on).await;
-    let mut held = Vec::new();
-    for _ in 0..32 {
-        held.push(asked_narrowly(&on, "", "application/x-ndjson").await);
-    }
-    let range = || on.api.request(Method::GET, "/feed/v1/events").header("accept", "application/x-ndjson");
-    let all_are_taken = || async { (range().send().await.expect("an answer").status() == 503).then_some(()) };
-    eventually("all turns are taken", all_are_taken).await;
-    let refused = on.api.admin_answer(range()).await;
-    refused.expect_problem(503, "unavailable");
-    assert!(refused.headers.contains_key("retry-after"), "{:?}", refused.headers);
-    // Whoever goes leaves its turn; pages need none.
-    assert_eq!(on.api.feed_page("limit=1").await.1.len(), 1);
-    drop(held);
-    assert!(on.api.feed_lines("").await.len() > 10_000);
 }
 
 async fn long_events_are_whole_in_every_form(backend: Backend) {
@@ -466,21 +323,6 @@ async fn what_is_left_out_is_marked(backend: Backend) {
     assert!(started.elapsed() < Duration::from_secs(15), "before the first heart-beat");
     let again = on.api.feed_stream("type=contract.*", marks.last().copied()).await;
     drop(again);
-}
-
-async fn a_range_ends_with_the_key_that_it_was_asked_with(backend: Backend) {
-    let on = Running::start_with(backend, ServeOptions::args(&["--feed-heart-beat", "1"])).await;
-    much(&on).await;
-    let key = on.ledger.create_named_api_key("the analyst", &["--capability", "feed:read", "--capability", "verify"]).await;
-    eventually("the key is known", || async { on.api.with_key(ApiKey::Header(key.clone())).try_feed_stream("", None).await.ok() }).await;
-    let socket = asked(&on, "application/x-ndjson", &key).await;
-    let number = on.ledger.api_key_number("the analyst").await;
-    on.ledger.run(&["api-key", "disable", &number]).await.success();
-    tokio::time::sleep(Duration::from_millis(2_500)).await;
-    // What was on its way still comes, and then it breaks off.
-    let rest = rest(socket).await;
-    assert!(rest.starts_with(b"HTTP/1.1 200") && !rest.ends_with(b"0\r\n\r\n"));
-    ended(&on, "not_permitted").await;
 }
 
 /// What an EventSource asks again and again would never end.
@@ -566,29 +408,4 @@ async fn nothing_is_passed_over(backend: Backend, damage: impl Fn(i64) -> String
         };
         assert_eq!(goodbye, json!({ "reason": "failed" }), "{query}");
     }
-}
-
-async fn who_is_ahead_of_a_log_that_was_put_back_is_told(backend: Backend) {
-    let on = Running::start(backend).await;
-    life(&on).await;
-    let count = on.ledger.event_count().await;
-    let mut stream = on.api.feed_stream("", None).await;
-    for _ in 0..count {
-        stream.event().await.expect("an event");
-    }
-    let (off, back) = match backend {
-        Backend::Sqlite => ("DROP TRIGGER head_moves_forward", count - 4),
-        Backend::Postgres => ("ALTER TABLE head DISABLE TRIGGER ALL", count - 4),
-    };
-    let sql = format!("{off}; DELETE FROM events WHERE position >= {back}; UPDATE head SET next_position = {back}");
-    raw::tamper(&on.ledger.place, &sql).await;
-    let goodbye = loop {
-        let message = stream.next().await.expect("a goodbye");
-        if message.event.is_some() {
-            break message;
-        }
-    };
-    assert_eq!(goodbye.json(), json!({ "reason": "failed" }));
-    on.api.feed_get(&format!("after={}", count - 1)).await.expect_problem(409, "conflict");
-    assert!(on.server.log_text().contains("the log has fewer events than it had"));
 }

@@ -4,6 +4,7 @@
 mod support;
 
 mod clients;
+mod endings;
 mod events;
 mod statistics;
 mod subscriptions;

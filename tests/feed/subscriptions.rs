@@ -8,7 +8,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::support::feed::{position, positions, tells_of_jane, types};
-use crate::support::{AdminAnswer, Backend, Client, PRODUCT, Running, ServeOptions, both_backends, fields};
+use crate::support::{AdminAnswer, Backend, Client, PRODUCT, Running, ServeOptions, both_backends, fields, raw};
 
 both_backends!(
     a_subscription_keeps_its_place,
@@ -21,6 +21,7 @@ both_backends!(
     what_is_rarely_wanted_is_found,
     who_has_seen_everything_lags_behind_nothing,
     a_lease_outlives_the_server_that_gave_it,
+    what_is_before_a_damaged_event_is_handed_out,
     what_cannot_be_is_said,
 );
 
@@ -267,6 +268,34 @@ async fn what_is_rarely_wanted_is_found(backend: Backend) {
     assert_eq!(types(events(&batch)), ["license.activated"]);
     acknowledge(&on.api, "rare", &batch["lease"]).await.expect(204);
     assert_eq!(next(&on.api, "rare", json!({})).await, None);
+}
+
+/// Whichever partition would have nothing before it.
+async fn what_is_before_a_damaged_event_is_handed_out(backend: Backend) {
+    let on = Running::start(backend).await;
+    let product = on.api.new_product().await;
+    for _ in 0..4 {
+        on.api.new_license(product, fields!()).await;
+    }
+    put(&on.api, "all", json!({ "types": ["license.*"] })).await.expect(200);
+    let bad = on.ledger.event_count().await - 1;
+    let Running { server, ledger, .. } = on;
+    server.stop().await;
+    raw::tamper(&ledger.place, &format!("UPDATE events SET metadata = '\"x\"' WHERE position = {bad}")).await;
+    let server = ledger.serve().await;
+    let api = server.client();
+    let mut before = Vec::new();
+    let bad_answer = loop {
+        let answer = call(&api, Method::POST, "/all/next", json!({})).await;
+        if answer.status != 200 {
+            break answer;
+        }
+        before.extend_from_slice(events(&answer.body));
+        acknowledge(&api, "all", &answer.body["lease"]).await.expect(204);
+    };
+    bad_answer.expect_problem(500, "internal-error");
+    before.sort_by_key(position);
+    assert_eq!(positions(&before), (bad - 3..bad).collect::<Vec<_>>());
 }
 
 async fn who_has_seen_everything_lags_behind_nothing(backend: Backend) {

@@ -14,11 +14,15 @@ use serde_json::Value;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::support::nats::{NatsServer, messages, opened};
-use crate::support::{Backend, Client, Ledger, PRODUCT, Running, ServeOptions, both_backends, eventually, fields};
+use crate::support::{Backend, Client, Ledger, PRODUCT, Running, ServeOptions, both_backends, eventually, fields, raw};
 
 const STREAM: &str = "KEYLEDGER";
 
-both_backends!(every_event_is_relayed_once_and_in_order, keys_and_personal_data_are_shown_where_that_is_wanted);
+both_backends!(
+    every_event_is_relayed_once_and_in_order,
+    a_log_that_loses_its_end_is_not_relayed_from_there,
+    keys_and_personal_data_are_shown_where_that_is_wanted,
+);
 
 fn relaying(url: &str) -> ServeOptions {
     ServeOptions::args(&["--nats-url", url])
@@ -124,6 +128,23 @@ async fn every_event_is_relayed_once_and_in_order(backend: Backend) {
     expect_whole(&context, &on.ledger).await;
     server.stop().await;
     on.ledger.expect_intact().await;
+}
+
+/// PostgreSQL fails over to a copy that is behind, say, while the relay is connected; and the log grows beyond what was relayed.
+async fn a_log_that_loses_its_end_is_not_relayed_from_there(backend: Backend) {
+    let nats = NatsServer::start().await;
+    let on = Running::start_with(backend, relaying(&nats.url())).await;
+    let product = on.api.new_product().await;
+    raw::keep_end(&on.ledger.place).await;
+    active(&on.api, product, 10).await;
+    let context = nats.context().await;
+    let relayed = caught_up(&context, &on.ledger).await;
+    raw::put_back(&on.ledger.place).await;
+    active(&on.api, product, 20).await;
+    assert!(on.ledger.event_count().await > relayed);
+    streams::says(&on.server, "is another one than the log's").await;
+    assert!(on.server.log_text().contains("the log has fewer events than it had"));
+    assert_eq!(messages(&context, STREAM).await.len() as i64, relayed, "nothing was published");
 }
 
 async fn keys_and_personal_data_are_shown_where_that_is_wanted(backend: Backend) {

@@ -87,6 +87,23 @@ pub async fn tamper(place: &Place, sql: &str) {
     .unwrap_or_else(|error| panic!("{sql}: {error}"));
 }
 
+/// Remembers the log's present end for [`put_back`].
+pub async fn keep_end(place: &Place) {
+    execute(place, "CREATE TABLE kept_end AS SELECT * FROM head").await.expect("the head can be copied");
+}
+
+/// Takes away what was appended since [`keep_end`], as an old copy does that is put back under a running server. The rows stay as they are.
+pub async fn put_back(place: &Place) {
+    let switch_off = match place.backend {
+        Backend::Sqlite => "DROP TRIGGER head_moves_forward",
+        Backend::Postgres => "ALTER TABLE head DISABLE TRIGGER ALL",
+    };
+    let kept = |column: &str| format!("{column} = (SELECT {column} FROM kept_end)");
+    let head = ["next_position", "recorded_at", "tree_edge"].map(kept).join(", ");
+    let sql = format!("{switch_off}; DELETE FROM events WHERE position >= (SELECT next_position FROM kept_end); UPDATE head SET {head}");
+    tamper(place, &sql).await;
+}
+
 /// A text as a SQL literal.
 pub fn literal(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))

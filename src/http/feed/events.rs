@@ -14,9 +14,10 @@ use utoipa::openapi::{RefOr, Schema};
 use uuid::Uuid;
 
 use super::{
+    READ,
     request::{FeedRequest, Format},
     sending::{Ended, Sender, Sending, sending},
-    sight, to_follow,
+    sight, still_permitted, to_follow,
 };
 use crate::{
     app::App,
@@ -187,13 +188,14 @@ fn beyond(position: i64, last: i64) -> Problem {
 pub async fn events(call: AdminCall, request: FeedRequest) -> Replied<Events> {
     let range = Following::new(&call, &request).await?;
     match request.format {
-        Format::Batch => page(&call.app, range, request.timeout).await,
+        Format::Batch => page(&call, range, request.timeout).await,
         Format::EventStream => stream(call, range),
         Format::Range(form) => finite(call, range, form, &request).await,
     }
 }
 
-async fn page(app: &App, mut range: Following, timeout: Duration) -> Replied<Events> {
+async fn page(call: &AdminCall, mut range: Following, timeout: Duration) -> Replied<Events> {
+    let app = &call.app;
     let deadline = Instant::now() + timeout;
     let (begin, mut out) = (range.position, vec![b'[']);
     let mut moved = app.feed.moved();
@@ -225,6 +227,7 @@ async fn page(app: &App, mut range: Following, timeout: Duration) -> Replied<Eve
         if !waited {
             break;
         }
+        still_permitted(call, READ).await?;
     }
     if out.last() == Some(&b',') {
         out.pop();

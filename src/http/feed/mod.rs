@@ -36,6 +36,17 @@ fn to_follow() -> Replied<SemaphorePermit<'static>> {
     FOLLOWERS.try_acquire().map_err(|_| Problem::unavailable("Too many follow the feed at the moment."))
 }
 
+/// Who waited may have lost its key meanwhile.
+///
+/// # Errors
+/// When the key is disabled, expired or blocked by now.
+async fn still_permitted(call: &AdminCall, capability: &str) -> Replied<()> {
+    if call.is_still_permitted(capability).await? {
+        return Ok(());
+    }
+    Err(Problem::new(Kind::InvalidApiKey, "The API key became invalid while it waited."))
+}
+
 /// How long to wait for events.
 fn timeout(check: &mut Check, pointer: &str, ms: i64) -> Duration {
     if !(0..=TIMEOUT_MAX_MS).contains(&ms) {

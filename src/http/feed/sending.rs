@@ -19,6 +19,9 @@ use crate::{
 /// Bytes that are sent at a time: even a slow line takes them within the patience there is.
 const PIECE_BYTES: usize = 256 * 1024;
 
+/// What ends a message of a stream, and stands nowhere within one.
+const MESSAGE_END: &[u8] = b"\n\n";
+
 /// Bytes a second that a client must take of what others wait for: with less, a range of a million events would hold its turn for hours.
 const PACE_BYTES: u32 = 64 * 1024;
 
@@ -132,7 +135,7 @@ impl Sender {
             if bytes.is_empty() {
                 return Ok(());
             }
-            let piece = bytes.split_to(bytes.len().min(PIECE_BYTES));
+            let piece = bytes.split_to(if self.pace.is_some() { bytes.len().min(PIECE_BYTES) } else { piece_of_messages(&bytes) });
             let (length, begun) = (piece.len(), Instant::now());
             let patience = self.pace.map_or(self.patience(), |pace| pace.left);
             self.pieces.send_timeout(piece, patience).await.map_err(|error| match error {
@@ -198,6 +201,16 @@ impl Sender {
     }
 }
 
+/// Bytes of the messages that are sent next. What is said last stands behind a whole message: in the middle of one it would be taken for the
+/// rest of that, whose event would be lost.
+fn piece_of_messages(bytes: &[u8]) -> usize {
+    let most = bytes.len().min(PIECE_BYTES);
+    let ends = |from: usize| bytes[from..].windows(MESSAGE_END.len()).position(|window| window == MESSAGE_END).map(|at| from + at);
+    let last = bytes[..most].windows(MESSAGE_END.len()).rposition(|window| window == MESSAGE_END);
+    // One message can be longer.
+    last.or_else(|| ends(most.saturating_sub(1))).map_or(bytes.len(), |at| at + MESSAGE_END.len())
+}
+
 impl Sending {
     pub fn into_body(self) -> Body {
         let Self { pieces, last, held } = self;
@@ -225,6 +238,29 @@ impl Sending {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_piece_of_a_stream_ends_behind_a_message() {
+        let message = |length: usize| [vec![b'x'; length], b"\n\n".to_vec()].concat();
+        let pieces = |bytes: &[u8]| {
+            let (mut lengths, mut left) = (Vec::new(), bytes);
+            while !left.is_empty() {
+                let length = piece_of_messages(left);
+                left = &left[length..];
+                lengths.push(length);
+            }
+            lengths
+        };
+        assert_eq!(pieces(&message(8)), [10]);
+        assert_eq!(pieces(&message(8).repeat(3)), [30]);
+        assert_eq!(pieces(&message(98).repeat(3_000)), [262_100, 37_900]);
+        for end in PIECE_BYTES - 2..=PIECE_BYTES + 2 {
+            assert_eq!(pieces(&[message(end - 2), message(8)].concat()), [end, 10]);
+        }
+        assert_eq!(pieces(&[message(8), message(2 * PIECE_BYTES), message(8)].concat()), [10, 2 * PIECE_BYTES + 2, 10]);
+        // What is no message is sent all the same.
+        assert_eq!(pieces(b"xx\n"), [3]);
+    }
 
     #[test]
     fn who_takes_its_time_uses_up_its_patience() {

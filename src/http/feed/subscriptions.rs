@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 use utoipa::openapi::{RefOr, Schema};
 use uuid::Uuid;
 
-use super::{sight, timeout, to_follow};
+use super::{SUBSCRIPTIONS, sight, still_permitted, timeout, to_follow};
 use crate::{
     app::App,
     feed::{Batch, Filter, Next, PARTITIONS_MAX, Place, SUBSCRIPTIONS_MAX, SubscribeError, Subscription, Subscriptions},
@@ -293,6 +293,8 @@ pub async fn next(call: AdminCall, Json(wanted): Json<NextRequest>) -> Replied<H
         // Whether something came, or a partition became free, or it is enough: the next look tells. What comes meanwhile comes in one batch.
         let _ = timeout_at(deadline.min(Instant::now() + LOOK_EVERY), moved.changed()).await;
         tokio::time::sleep(PAUSE.min(deadline.saturating_duration_since(Instant::now()))).await;
+        // Before anything is leased to it.
+        still_permitted(&call, SUBSCRIPTIONS).await?;
     }
 }
 
