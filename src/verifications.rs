@@ -22,6 +22,8 @@ const COUNTS_MAX: usize = 65_536;
 const RECORDS_AT_ONCE: usize = 64;
 /// How long the last counts may take to be recorded when the server stops.
 const LAST_WITHIN: Duration = Duration::from_secs(10);
+/// The pause before they are tried again.
+const LAST_PAUSE: Duration = Duration::from_millis(250);
 
 /// Minute, product and response code.
 type Answered = (i64, i64, &'static str);
@@ -67,9 +69,21 @@ impl Verifications {
         records.into_iter().map(|((minute, product), counts)| Record { minute, product, counts }).collect()
     }
 
-    /// Records what was counted in the minutes before one. What can't be recorded stays for the next time.
-    async fn record(&self, ledger: &Ledger, before: i64) {
+    fn put_back(&self, record: &Record) {
+        record.counts.iter().for_each(|(code, count)| self.add((record.minute, record.product, code), *count));
+    }
+
+    fn is_empty(&self) -> bool {
+        self.0.get().is_none_or(|counts| counts.lock().unwrap_or_else(PoisonError::into_inner).is_empty())
+    }
+
+    /// Records what was counted in the minutes before one. What can't be recorded, or not before it has to end, stays for the next time.
+    async fn record(&self, ledger: &Ledger, before: i64, has_to_end: impl Fn() -> bool) {
         for records in self.take(before).chunks(RECORDS_AT_ONCE) {
+            if has_to_end() {
+                records.iter().for_each(|record| self.put_back(record));
+                continue;
+            }
             join_all(records.iter().map(|record| async move {
                 let product = record.product;
                 match ledger.execute(request(record)).await {
@@ -79,7 +93,7 @@ impl Verifications {
                     Err(error @ ExecuteError::Unknown(_)) => tracing::warn!(product, %error, "counts of verifications may be lost"),
                     Err(error) => {
                         tracing::warn!(product, %error, "counts of verifications can't be recorded yet");
-                        record.counts.iter().for_each(|(code, count)| self.add((record.minute, product, code), *count));
+                        self.put_back(record);
                     }
                 }
             }))
@@ -123,13 +137,24 @@ pub fn start(app: Arc<App>, every: Duration) -> Recording {
             }
             // The present minute is not over, but whoever records more often wants what there is of it.
             let before = if every < MINUTE { i64::MAX } else { app.clock.now().minute() };
-            app.verifications.record(&app.ledger, before).await;
+            app.verifications.record(&app.ledger, before, || app.is_stopping()).await;
         }
-        if tokio::time::timeout(LAST_WITHIN, app.verifications.record(&app.ledger, i64::MAX)).await.is_err() {
+        if tokio::time::timeout(LAST_WITHIN, record_last(&app)).await.is_err() {
             tracing::warn!("the last counts of verifications could not be recorded");
         }
     });
     Recording { stop, task }
+}
+
+/// Until all are recorded: what is away for a moment, as a database that is being started again, is no reason to lose them.
+async fn record_last(app: &App) {
+    loop {
+        app.verifications.record(&app.ledger, i64::MAX, || false).await;
+        if app.verifications.is_empty() || app.ledger.has_stopped() {
+            return;
+        }
+        tokio::time::sleep(LAST_PAUSE).await;
+    }
 }
 
 fn until_next(now: Timestamp, every: Duration) -> Duration {

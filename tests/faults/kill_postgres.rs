@@ -88,6 +88,31 @@ async fn a_server_that_finds_no_postgresql_at_start_says_so() {
     ledger.expect_intact().await;
 }
 
+/// As when all is started again at once: what was counted is recorded when the database is back, if that is soon.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_counted_outlasts_a_database_that_is_away_while_the_server_stops() {
+    let cluster = Cluster::start().await;
+    let ledger = Ledger::on_postgres(&cluster.url());
+    let server = ledger.serve_with(ServeOptions::environment("KEYLEDGER_COUNT_INTERVAL", "60")).await;
+    let api = server.client();
+    let product = api.new_product().await;
+    let license = api.new_license(product, fields!()).await;
+    for _ in 0..5 {
+        api.verify(&license, "a.example").await.expect(202, PRODUCT);
+    }
+    cluster.stop_immediately();
+    let back = async {
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        cluster.restart().await;
+    };
+    tokio::join!(server.stop(), back);
+    let server = ledger.serve().await;
+    let counted = server.client().feed_lines("type=verification.counted").await;
+    assert_eq!(counted.len(), 1, "{counted:?}");
+    assert_eq!(counted[0]["data"]["counts"], json!({ "202": 5 }));
+    ledger.expect_intact().await;
+}
+
 /// Whoever follows the log goes on when PostgreSQL is back: a stream and a subscription with every event once, an endpoint with every event
 /// at least once, the statistics with what the log has.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
