@@ -89,8 +89,8 @@ pub struct Feed {
     looked_through: LookedThrough,
 }
 
-/// How far it was looked for the events of a partition (of which subscription, its number, revision and position) without finding any, as
-/// long as it is not worth the writing: so nobody looks at the same ones again.
+/// How far it was looked for the events of a partition (of which subscription, its number, revision and position, and how often the log
+/// went back) without finding any, as long as it is not worth the writing: so nobody looks at the same ones again.
 type LookedThrough = moka::sync::Cache<LookedThroughKey, i64>;
 type LookedThroughKey = (String, i64, i64, i64, u64);
 /// A few hundred bytes each.

@@ -321,10 +321,10 @@ impl<'a> Subscriptions<'a> {
             }
             is_more = true;
         }
-        match unreadable {
-            Some(error) => Err(error.into()),
-            None => Ok(if is_more { Next::Again } else { Next::Nothing }),
+        if is_more {
+            return Ok(Next::Again);
         }
+        unreadable.map_or(Ok(Next::Nothing), |error| Err(error.into()))
     }
 
     /// The next events after one that a filter takes, as elements of an array with a comma behind each; and the last one looked at.
