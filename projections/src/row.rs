@@ -96,7 +96,11 @@ impl Values {
             Value::Time(_) => "a time",
             Value::Uuid(_) => "a UUID",
         };
-        Err(ReadError { column: self.column, expected, found: found.to_owned() })
+        self.differs(expected, found)
+    }
+
+    fn differs<T>(&self, expected: &'static str, found: impl Into<String>) -> Result<T, ReadError> {
+        Err(ReadError { column: self.column, expected, found: found.into() })
     }
 
     /// # Errors
@@ -115,7 +119,7 @@ impl Values {
     pub fn only_row(&mut self) -> Result<(), ReadError> {
         match self.int()? {
             1 => Ok(()),
-            _ => Err(ReadError { column: self.column, expected: "the number of the only row, 1,", found: "another number".to_owned() }),
+            _ => self.differs("the number of the only row, 1,", "another number"),
         }
     }
 
@@ -147,7 +151,7 @@ impl Values {
         if self.bool()? == flag {
             return Ok(());
         }
-        Err(ReadError { column: self.column, expected: "the flag that follows from other columns", found: "the contrary".to_owned() })
+        self.differs("the flag that follows from other columns", "the contrary")
     }
 
     /// # Errors
@@ -244,7 +248,7 @@ impl Values {
     /// When the next value is neither null nor text that names something known.
     pub fn maybe_named<T>(&mut self, expected: &'static str, parse: impl FnOnce(&str) -> Option<T>) -> Result<Option<T>, ReadError> {
         let Some(text) = self.maybe_text()? else { return Ok(None) };
-        parse(&text).map_or_else(|| Err(ReadError { column: self.column, expected, found: format!("{text:?}") }), |value| Ok(Some(value)))
+        parse(&text).map_or_else(|| self.differs(expected, format!("{text:?}")), |value| Ok(Some(value)))
     }
 
     /// Two columns that are there together or not at all.
@@ -256,12 +260,11 @@ impl Values {
         first: impl FnOnce(&mut Self) -> Result<Option<A>, ReadError>,
         second: impl FnOnce(&mut Self) -> Result<Option<B>, ReadError>,
     ) -> Result<Option<(A, B)>, ReadError> {
-        let error = |column, expected, found: &str| Err(ReadError { column, expected, found: found.to_owned() });
         match (first(self)?, second(self)?) {
             (Some(first), Some(second)) => Ok(Some((first, second))),
             (None, None) => Ok(None),
-            (Some(_), None) => error(self.column, "what belongs to the column before", "nothing"),
-            (None, Some(_)) => error(self.column, "nothing, as in the column before,", "a value"),
+            (Some(_), None) => self.differs("what belongs to the column before", "nothing"),
+            (None, Some(_)) => self.differs("nothing, as in the column before,", "a value"),
         }
     }
 
@@ -271,7 +274,7 @@ impl Values {
     /// When the next value is not text or names nothing known.
     pub fn named<T>(&mut self, expected: &'static str, parse: impl FnOnce(&str) -> Option<T>) -> Result<T, ReadError> {
         let text = self.text()?;
-        parse(&text).map_or_else(|| Err(ReadError { column: self.column, expected, found: format!("{text:?}") }), Ok)
+        parse(&text).map_or_else(|| self.differs(expected, format!("{text:?}")), Ok)
     }
 }
 

@@ -30,7 +30,7 @@ const KEPT: &str = "SELECT name, position FROM consumer WHERE name IN ($1, $2)";
 const KEEP_SEQUENCE: &str = "INSERT INTO consumer (name, position, holder, held_until) VALUES ($1, $2, $3, $4) \
                              ON CONFLICT (name) DO UPDATE SET position = excluded.position, holder = excluded.holder";
 
-/// Messages of others that are looked past for the last one of ours: a second or two of looking, once.
+/// Messages of others that are looked past for the last one of ours: a second or two, at each look where none of ours is among them.
 const STRANGERS_MAX: u64 = 1_000;
 
 /// How far a stream has come.

@@ -135,6 +135,7 @@ impl Sender {
             if bytes.is_empty() {
                 return Ok(());
             }
+            // A range that ends early is broken off, wherever that is; a stream says why it ends.
             let piece = bytes.split_to(if self.pace.is_some() { bytes.len().min(PIECE_BYTES) } else { piece_of_messages(&bytes) });
             let (length, begun) = (piece.len(), Instant::now());
             let patience = self.pace.map_or(self.patience(), |pace| pace.left);
